@@ -1,0 +1,8 @@
+"""Train and use large Keras models for less, and see what it saved."""
+
+from keras_eff import callbacks as callbacks
+from keras_eff import flops as flops
+from keras_eff import layers as layers
+from keras_eff import savings as savings
+from keras_eff import schedules as schedules
+from keras_eff import scores as scores

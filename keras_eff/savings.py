@@ -1,0 +1,116 @@
+"""How much: the record of one saving, and who can report one."""
+
+import dataclasses
+import math
+from typing import Any
+from typing import Protocol
+from typing import runtime_checkable
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """What one technique used of one unit, beside what the baseline uses.
+
+    Layers report rates (`..._per_example`); data and callbacks report counts.
+    The ledger multiplies rates with counts and never adds different units.
+    A record with `baseline=0` is a cost that only the technique has, such as
+    scoring a data set before it is pruned.
+
+    Args:
+        technique: string, e.g. `"pruning"`.
+        unit: string, e.g. `"examples"`, `"flops_theoretical_per_example"`.
+        baseline: number >= 0, what the run without the technique uses.
+        actual: number >= 0, what was used.
+        measured: bool. `True` if `actual` was counted or timed while running,
+            `False` if it was derived from shapes.
+
+    Raises:
+        ValueError: if a number is negative, infinite or NaN.
+
+    Example:
+    >>> saving = Saving("pruning", "examples", 1000, 700, measured=True)
+    >>> saving.saved_pct
+    30.0
+    """
+
+    technique: str
+    unit: str
+    baseline: float
+    actual: float
+    measured: bool
+
+    def __post_init__(self):
+        for name in ("baseline", "actual"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0:
+                raise ValueError(
+                    f"Argument `{name}` must be finite and at least 0. "
+                    f"Received: {name}={value} (technique "
+                    f"{self.technique!r}, unit {self.unit!r})"
+                )
+
+    @property
+    def saved_pct(self) -> float | None:
+        """Per cent of the baseline not used; `None` without a baseline."""
+        return saved_pct(self.baseline, self.actual)
+
+    @property
+    def is_cost(self) -> bool:
+        """Whether only the technique uses this, the baseline nothing."""
+        return self.baseline == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as a dictionary, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Anything that can say what it saved: a layer, a callback, a plan."""
+
+    def savings(self) -> list[Saving]:
+        """Returns what was saved so far, one record a unit."""
+        ...
+
+
+def saved_pct(planned: float, used: float) -> float | None:
+    """Returns `100 * (planned - used) / planned`, negative for more used.
+
+    Args:
+        planned: number, what the baseline uses.
+        used: number, what was used.
+
+    Returns:
+        Float, or `None` if nothing was planned.
+    """
+    return 100.0 * (planned - used) / planned if planned else None
+
+
+def totals(savings: list[Saving]) -> dict[tuple[str, str], Saving]:
+    """Adds up the records of the same technique and unit.
+
+    A total is `measured` only if every part of it is.
+
+    Args:
+        savings: list of `Saving`.
+
+    Returns:
+        Dictionary `(technique, unit) -> Saving`, in order of appearance.
+
+    Example:
+    >>> parts = [Saving("swat", "flops", 10, 2, False)] * 2
+    >>> totals(parts)["swat", "flops"].actual
+    4
+    """
+    sums: dict[tuple[str, str], Saving] = {}
+    for part in savings:
+        key = (part.technique, part.unit)
+        if key in sums:
+            part = dataclasses.replace(
+                part,
+                baseline=sums[key].baseline + part.baseline,
+                actual=sums[key].actual + part.actual,
+                measured=sums[key].measured and part.measured,
+            )
+        sums[key] = part
+    return sums

@@ -1,0 +1,232 @@
+"""Which: scores, one value an item, and the selection of the k best.
+
+A score is a function `tensor -> tensor`. High means large, or hard to learn;
+which end is kept is said by the caller and never implied here.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+# The bits of |x|, read as an integer, order floats as their values do.
+# dtype -> integer type of the same width, bits without the sign.
+_BITS = {
+    "float16": ("int16", 15),
+    "bfloat16": ("int16", 15),
+    "float32": ("int32", 31),
+    "float64": ("int64", 63),
+}
+
+
+def magnitude(x):
+    """Scores each entry by its absolute value.
+
+    Args:
+        x: tensor of any shape.
+
+    Returns:
+        Tensor of the same shape and dtype.
+    """
+    return ops.abs(x)
+
+
+def el2n(probabilities, labels):
+    """Scores each example by the length of its error vector (EL2N).
+
+        score = || probabilities - onehot(labels) ||_2
+
+    High = hard: the prediction is far from the label. A wrong label scores
+    highest, so on noisy data the hardest examples are not the best ones.
+
+    Args:
+        probabilities: tensor of shape `(batch, classes)`, rows that sum to 1,
+            or `(batch, 1)`, the probability of the second of two classes.
+        labels: integer tensor of shape `(batch,)` or `(batch, 1)`, or one-hot
+            tensor of the shape of `probabilities`.
+
+    Returns:
+        Float32 tensor of shape `(batch,)`, in `[0, sqrt(2)]`.
+
+    Example:
+    >>> import numpy as np
+    >>> probabilities = np.array([[1.0, 0.0], [0.5, 0.5], [1.0, 0.0]])
+    >>> scores = el2n(probabilities, np.array([0, 0, 1]))
+    >>> [round(float(score), 4) for score in scores]
+    [0.0, 0.7071, 1.4142]
+
+    Reference:
+    - [Paul et al., 2021](https://arxiv.org/abs/2107.07075)
+    """
+    probabilities = ops.cast(probabilities, "float32")
+    labels = ops.convert_to_tensor(labels)
+    classes = probabilities.shape[-1]
+    is_one_hot = classes > 1 and tuple(labels.shape[1:]) == (classes,)
+    if classes == 1:
+        probabilities = ops.concatenate([1 - probabilities, probabilities], -1)
+        classes = 2
+    if is_one_hot:
+        targets = ops.cast(labels, "float32")
+    else:
+        flat = ops.cast(ops.reshape(labels, (-1,)), "int32")
+        targets = ops.one_hot(flat, classes, dtype="float32")
+    return ops.sqrt(ops.sum(ops.square(probabilities - targets), axis=-1))
+
+
+def num_kept(size, sparsity: float):
+    """Returns `ceil((1 - sparsity) * size)`, safe against float noise.
+
+    `(1 - 0.7) * 10` is 3.0000000000000004 in floats; this returns 3.
+
+    Args:
+        size: integer, or scalar integer tensor where a shape is dynamic.
+        sparsity: float in `[0, 1)`, fraction of zeros.
+
+    Returns:
+        Integer, or scalar int32 tensor. At least 1 for a `size` of 1 or more.
+    """
+    density = (1.0 - sparsity) * (1.0 - 1e-12)
+    if isinstance(size, int):
+        return math.ceil(size * density)
+    return ops.cast(ops.ceil(ops.cast(size, "float64") * density), "int32")
+
+
+def kth_largest_magnitude(x, k):
+    """Returns the k-th largest magnitude of `x`, exactly and without a sort.
+
+    The bits of `|x|` are bisected from the highest to the lowest: one
+    compare-and-count pass a bit, 31 for float32 and 15 for the half types.
+    Runs in eager mode, graphs and XLA.
+
+    Args:
+        x: floating-point tensor of any shape.
+        k: integer in `[1, size of x]`, or scalar integer tensor.
+
+    Returns:
+        Scalar tensor of the dtype of `x`.
+
+    Raises:
+        TypeError: if `x` is not floating-point.
+        ValueError: if `k` is out of range, or if `x` contains NaN. Inside a
+            traced function nothing can raise: there NaN counts as larger than
+            infinity, so that it is kept and stays visible.
+
+    Example:
+    >>> import numpy as np
+    >>> float(kth_largest_magnitude(np.float32([3, -1, 2, -2]), k=2))
+    2.0
+    """
+    x = ops.stop_gradient(ops.convert_to_tensor(x))
+    dtype = ops.dtype(x)
+    if dtype not in _BITS:
+        raise TypeError(
+            f"Argument `x` must be one of {sorted(_BITS)}. Received: "
+            f"dtype={dtype}"
+        )
+    size = _static_size(x)
+    if isinstance(k, int) and size is not None and not 1 <= k <= size:
+        raise ValueError(
+            "Argument `k` must be between 1 and the number of entries. "
+            f"Received: k={k}, x of shape {tuple(x.shape)}"
+        )
+    if _is_known_to_have_nan(x):
+        raise ValueError(
+            "Argument `x` must not contain NaN: it has no magnitude to rank. "
+            f"Received: x of shape {tuple(x.shape)} with NaN"
+        )
+    integer, num_bits = _BITS[dtype]
+    # `view` needs a static last axis: entries go in a column, (size, 1).
+    bits = ops.view(ops.reshape(ops.abs(x), (-1, 1)), integer)
+
+    def set_bit_if_k_remain(step, threshold):
+        bit = ops.left_shift(ops.cast(1, integer), num_bits - 1 - step)
+        raised = ops.bitwise_or(threshold, ops.cast(bit, integer))
+        count = ops.sum(ops.cast(bits >= raised, "int32"))
+        return ops.where(count >= k, raised, threshold)
+
+    zero = ops.zeros((), integer)
+    threshold = ops.fori_loop(0, num_bits, set_bit_if_k_remain, zero)
+    return ops.view(threshold, dtype)
+
+
+def keep_largest(x, sparsity: float):
+    """Zeroes all but the entries of largest magnitude, over the whole tensor.
+
+    `ceil((1 - sparsity) * size)` entries survive; entries that tie with the
+    last of them survive too, so ties keep more.
+
+    Args:
+        x: floating-point tensor of any shape.
+        sparsity: float in `[0, 1)`, fraction of zeros.
+
+    Returns:
+        Tensor of the same shape and dtype.
+
+    Raises:
+        ValueError: as `kth_largest_magnitude`.
+
+    Example:
+    >>> import numpy as np
+    >>> print(np.array(keep_largest(np.float32([3, -1, 2, -2]), 0.5)))
+    [ 3.  0.  2. -2.]
+    """
+    if sparsity == 0:
+        return x
+    size = _static_size(x)
+    k = num_kept(ops.size(x) if size is None else size, sparsity)
+    threshold = kth_largest_magnitude(x, k)
+    # Not `>= threshold`: a NaN in a traced step must stay, not become 0.
+    return ops.where(ops.abs(x) < threshold, ops.zeros_like(x), x)
+
+
+def top_k(scores, k: int) -> np.ndarray:
+    """Returns the positions of the `k` highest scores, exactly `k`.
+
+    Among equal scores the earlier position wins.
+
+    Args:
+        scores: array of shape `(n,)`.
+        k: integer in `[0, n]`.
+
+    Returns:
+        Int64 array of shape `(k,)`, ascending positions.
+
+    Raises:
+        ValueError: if `k` is out of range, or `scores` is not 1-D or has NaN.
+
+    Example:
+    >>> top_k([0.2, 0.9, 0.9, 0.9], k=2).tolist()
+    [1, 2]
+    """
+    scores = np.asarray(scores)
+    if scores.ndim != 1:
+        raise ValueError(
+            "Argument `scores` must have shape (n,), one value an item. "
+            f"Received: scores of shape {scores.shape}"
+        )
+    if not 0 <= k <= len(scores):
+        raise ValueError(
+            "Argument `k` must be between 0 and the number of scores. "
+            f"Received: k={k}, {len(scores)} scores"
+        )
+    num_nan = int(np.isnan(scores).sum())
+    if num_nan:
+        raise ValueError(
+            "Argument `scores` must not contain NaN: it has no rank. "
+            f"Received: {num_nan} NaN in {len(scores)} scores"
+        )
+    descending = np.argsort(-scores.astype(np.float64), kind="stable")
+    return np.sort(descending[:k])
+
+
+def _static_size(x: Any) -> int | None:
+    dimensions = tuple(ops.convert_to_tensor(x).shape)
+    return None if None in dimensions else math.prod(dimensions)
+
+
+def _is_known_to_have_nan(x: Any) -> bool:
+    try:
+        return bool(ops.any(ops.isnan(x)))
+    except TypeError:  # A symbolic tensor has no truth value yet.
+        return False

@@ -1,0 +1,1 @@
+"""The Efficiency tab of TensorBoard."""
