@@ -1,6 +1,7 @@
 """Train and use large Keras models for less, and see what it saved."""
 
 from keras_eff import callbacks as callbacks
+from keras_eff import data as data
 from keras_eff import flops as flops
 from keras_eff import layers as layers
 from keras_eff import savings as savings

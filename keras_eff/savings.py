@@ -114,3 +114,104 @@ def totals(savings: list[Saving]) -> dict[tuple[str, str], Saving]:
             )
         sums[key] = part
     return sums
+
+
+@dataclasses.dataclass(frozen=True)
+class Total:
+    """One quantity of a whole run.
+
+    Args:
+        used: number, what the run used, costs of the techniques included.
+        planned: number, what the same run without the techniques uses up to
+            the same point; `None` where no baseline is known.
+        measured: bool, whether `used` was counted or timed while running.
+    """
+
+    used: float
+    planned: float | None
+    measured: bool
+
+    @property
+    def saved_pct(self) -> float | None:
+        """Per cent of `planned` not used; `None` without a plan."""
+        return saved_pct(self.planned, self.used) if self.planned else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields and `saved_pct`, ready for JSON."""
+        return {**dataclasses.asdict(self), "saved_pct": self.saved_pct}
+
+
+def account(
+    counts: dict[str, float],
+    rates: dict[str, tuple[float, float]],
+    savings: list[Saving],
+    others: dict[str, Total] | None = None,
+) -> dict[str, Total]:
+    """Composes counts, rates and savings into one total a quantity.
+
+    Techniques multiply, so that what two of them save is counted once:
+
+        planned examples = examples * product(baseline / actual, "examples")
+        planned updates  = updates * product(baseline / actual, "updates")
+                                   * product(baseline / actual, "examples")
+        planned rate     = planned examples * rate without the techniques
+
+    Costs (records with `baseline=0`) are added to what was used.
+
+    Args:
+        counts: `{"examples": ..., "updates": ...}`, what the run counted.
+        rates: `{quantity: (planned rate, used rate)}` per example.
+        savings: records of the techniques.
+        others: totals that need no composition, such as seconds, to which
+            costs are added too.
+
+    Returns:
+        Dictionary quantity -> `Total`.
+
+    Example:
+    >>> pruned = Saving("pruning", "examples", 100, 50, measured=True)
+    >>> sums = account(
+    ...     {"examples": 500, "updates": 50}, {"flops": (20, 10)}, [pruned]
+    ... )
+    >>> sums["updates"].planned, sums["flops"].planned, sums["flops"].used
+    (100.0, 20000.0, 5000)
+    """
+    more_examples = _growth(savings, "examples")
+    factors = {
+        "examples": more_examples,
+        "updates": more_examples * _growth(savings, "updates"),
+    }
+    sums = {
+        quantity: Total(used, used * factors[quantity], measured=True)
+        for quantity, used in counts.items()
+    }
+    for quantity, (planned_rate, used_rate) in rates.items():
+        sums[quantity] = Total(
+            used_rate * sums["examples"].used,
+            planned_rate * sums["examples"].planned,
+            measured=False,
+        )
+    sums.update(others or {})
+    for cost in savings:
+        if cost.is_cost:
+            sums[cost.unit] = _add_cost(sums.get(cost.unit), cost)
+    return sums
+
+
+def _growth(savings: list[Saving], unit: str) -> float:
+    """Returns how many times the baseline uses what was used of a unit."""
+    return math.prod(
+        saving.baseline / saving.actual
+        for saving in savings
+        if saving.unit == unit and saving.actual and not saving.is_cost
+    )
+
+
+def _add_cost(total: Total | None, cost: Saving) -> Total:
+    if total is None:
+        return Total(cost.actual, None, cost.measured)
+    return Total(
+        total.used + cost.actual,
+        total.planned,
+        total.measured and cost.measured,
+    )

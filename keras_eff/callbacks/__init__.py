@@ -3,3 +3,4 @@
 from keras_eff.callbacks.batch_size_schedule import (
     BatchSizeSchedule as BatchSizeSchedule,
 )
+from keras_eff.callbacks.savings_ledger import SavingsLedger as SavingsLedger

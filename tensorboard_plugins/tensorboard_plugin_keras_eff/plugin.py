@@ -92,11 +92,8 @@ class EfficiencyPlugin(base_plugin.TBPlugin):
         scope = {**scope, "plugin_name": "scalars"}
         listing = self._data.list_scalars(**scope)
         tags = {tag for run in listing.values() for tag in run}
-        tags = set(filter(names.split_tag, tags))
-        if not tags:  # The fast loader takes an empty filter for no filter.
-            return {}
-        only = provider.RunTagFilter(tags=tags)
-        return self._data.read_last_scalars(**scope, run_tag_filter=only)
+        headline = provider.RunTagFilter(tags=filter(names.split_tag, tags))
+        return self._data.read_last_scalars(**scope, run_tag_filter=headline)
 
     def _read_manifests(self, scope):
         runs = self._data.read_tensors(

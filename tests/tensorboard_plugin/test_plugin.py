@@ -105,7 +105,10 @@ def write_run(folder, *steps):
 def write_logs(root):
     good = json.dumps(MANIFEST)
     earlier = {**SCALARS, "keras_eff/examples/used": 7.0}
-    few = {"keras_eff/examples/used": 1.0, "keras_eff/quality/val_accuracy": 0.1}
+    few = {
+        "keras_eff/examples/used": 1.0,
+        "keras_eff/quality/val_accuracy": 0.1,
+    }
     nan = {**SCALARS, "keras_eff/examples/saved_pct": math.nan}
     nan["keras_eff/quality/val_accuracy"] = math.inf
     for name, steps in {
@@ -400,10 +403,12 @@ FORMATS = [
     ("amount(252.4, 's')", "4 min 12 s"),
     ("amount(7500, 's')", "2 h 05 min"),
     ("amount(null, 's')", "n/a"),
-    ("saving(22.5)", "22.5 % less"),
-    ("saving(-3)", "+3.0 % more"),
-    ("saving(0)", "0 %"),
-    ("saving(null)", "no baseline"),
+    ("saving({saved_pct: 22.5, planned: 9})", "22.5 % less"),
+    ("saving({saved_pct: -3, planned: 9})", "+3.0 % more"),
+    ("saving({saved_pct: 0, planned: 9})", "0 %"),
+    ("saving({saved_pct: null, planned: 9})", "n/a"),
+    ("saving({saved_pct: null, planned: null})", "no baseline"),
+    ("saving({saved_pct: 0, planned: 0})", "no baseline"),
     ("quality(0.9)", "0.9000"),
     ("quality(null)", "n/a"),
 ]

@@ -13,8 +13,9 @@ export function amount(value, unit) {
 }
 
 /** Per cent of the plan, in words, so that no sign has to be interpreted. */
-export function saving(percent) {
-  if (percent === null) return "no baseline";
+export function saving({ saved_pct: percent, planned }) {
+  if (!planned) return "no baseline";
+  if (percent === null) return "n/a";
   if (percent === 0) return "0\u00a0%";
   const size = `${Math.abs(percent).toFixed(1)}\u00a0%`;
   return percent > 0 ? `${size} less` : `+${size} more`;
@@ -39,7 +40,9 @@ function duration(value) {
   if (value < 60) return `${value.toPrecision(3)}\u00a0s`;
   const seconds = Math.round(value);
   const minutes = Math.floor(seconds / 60);
-  const two = (number) => String(number).padStart(2, "0");
-  if (minutes < 60) return `${minutes}\u00a0min\u00a0${two(seconds % 60)}\u00a0s`;
-  return `${Math.floor(minutes / 60)}\u00a0h\u00a0${two(minutes % 60)}\u00a0min`;
+  const hours = Math.floor(minutes / 60);
+  const two = (number) => String(number % 60).padStart(2, "0");
+  return hours
+    ? `${hours}\u00a0h\u00a0${two(minutes)}\u00a0min`
+    : `${minutes}\u00a0min\u00a0${two(seconds)}\u00a0s`;
 }

@@ -54,22 +54,22 @@ function meter({ used, planned, unit }) {
   return element("div", { class: "meter", ...roles }, bar);
 }
 
-function tone({ fact, saved_pct: saved }) {
-  if (saved === null) return "unknown";
+function tone({ fact, planned, saved_pct: saved }) {
+  if (!planned || saved === null) return "unknown";
   if (!fact) return "unproven";
   return saved > 0 ? "less" : saved < 0 ? "more" : "same";
 }
 
 function quantityCell(name, card) {
   if (!card) return element("td", {}, small("not recorded"));
-  const { used, planned, saved_pct: saved, unit, basis } = card;
+  const { used, planned, unit, basis } = card;
   const mark = element("em", {}, basis ?? "unstated");
   return element(
     "td",
     { "data-quantity": name, class: tone(card) },
-    element("strong", {}, saving(saved)),
+    element("strong", {}, saving(card)),
     small(amount(used, unit), " ", mark),
-    ...(saved !== null && used !== null && planned > 0 ? [meter(card)] : []),
+    ...(planned && used !== null ? [meter(card)] : []),
   );
 }
 
@@ -90,12 +90,13 @@ function row({ columns }, run) {
 /** The whole table of one overview. */
 export function table(overview) {
   const { runs, truncated } = overview;
+  const limit = `Only the first ${runs.length} runs by name are shown.`;
   const caption = element(
     "caption",
     {},
     "Saved against plan",
     small("Each run against its own baseline, up to the same step."),
-    ...(truncated ? [small(`Only the first ${runs.length} runs by name.`)] : []),
+    ...(truncated ? [small(limit)] : []),
   );
   const rows = runs.map((run) => row(overview, run));
   const head = element("thead", {}, header(overview));

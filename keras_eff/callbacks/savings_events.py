@@ -1,0 +1,82 @@
+"""The ledger's event file: what TensorBoard reads."""
+
+import contextlib
+import json
+import pathlib
+from typing import Any
+
+import tensorflow as tf
+
+from keras_eff.savings import Saving
+from keras_eff.savings import Total
+
+# Also read by tensorboard_plugin_keras_eff, which imports nothing from here.
+PLUGIN_NAME = "keras_eff"
+MANIFEST_SCHEMA = 1
+
+
+class SavingsEvents:
+    """Writes totals as plain scalars to `<log_dir>/efficiency`.
+
+    A directory of its own: two writers in one directory lose data under
+    TensorBoard's Python loader.
+
+    Args:
+        log_dir: path of the run.
+        manifest: dictionary, what the numbers mean, for the plugin.
+    """
+
+    def __init__(self, log_dir: str, manifest: dict[str, Any]):
+        path = pathlib.Path(log_dir) / "efficiency"
+        self._writer = tf.summary.create_file_writer(str(path))
+        with self._recording():
+            tf.summary.write(
+                f"{PLUGIN_NAME}/manifest",
+                json.dumps({"schema": MANIFEST_SCHEMA, **manifest}),
+                step=0,
+                metadata=tf.compat.v1.SummaryMetadata(
+                    plugin_data={"plugin_name": PLUGIN_NAME},
+                    data_class="DATA_CLASS_TENSOR",
+                ),
+            )
+
+    def write(
+        self,
+        step: int,
+        totals: dict[str, Total],
+        techniques: dict[tuple[str, str], Saving],
+        quality: dict[str, float],
+    ) -> None:
+        """Writes one point of every series.
+
+        Args:
+            step: integer, updates so far.
+            totals: dictionary quantity -> `Total`, cumulative.
+            techniques: dictionary (technique, unit) -> `Saving`.
+            quality: dictionary metric name -> value.
+        """
+        tags = {f"keras_eff/quality/{name}": v for name, v in quality.items()}
+        for quantity, total in totals.items():
+            for field in ("used", "planned", "saved_pct"):
+                tags[f"keras_eff/{quantity}/{field}"] = getattr(total, field)
+        for (technique, unit), saving in techniques.items():
+            for field in ("baseline", "actual"):
+                tag = f"keras_eff_techniques/{technique}/{unit}/{field}"
+                tags[tag] = getattr(saving, field)
+        with self._recording():
+            for tag, value in tags.items():
+                if value is not None:
+                    tf.summary.scalar(tag, value, step=step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the event file."""
+        self._writer.close()
+
+    def _recording(self):
+        stack = contextlib.ExitStack()
+        stack.enter_context(self._writer.as_default())
+        # Keras' TensorBoard callback with an integer `update_freq` mutes all
+        # summaries of other callbacks (tensorboard#4975).
+        stack.enter_context(tf.summary.record_if(True))
+        return stack

@@ -1,0 +1,74 @@
+"""The file `savings.json`: its schema number, how it is read and written."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+SCHEMA = 1
+
+
+def header() -> dict[str, Any]:
+    """Returns the entries that say where and with what a run was made."""
+    return {
+        "schema": SCHEMA,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(),
+        "versions": {
+            "keras": keras.version(),
+            "keras_eff": importlib.metadata.version("keras-eff"),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+        },
+        "device": device(),
+    }
+
+
+def device() -> str:
+    """Returns the hardware in words."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return f"CPU, {os.cpu_count()} cores, {platform.machine()}"
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return f"{len(gpus)} x {details.get('device_name', 'GPU')}"
+
+
+def read(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns the content of a file of this schema.
+
+    Args:
+        path: path of a `savings.json`.
+
+    Raises:
+        ValueError: if the file is not JSON or of another schema.
+    """
+    try:
+        content = json.loads(pathlib.Path(path).read_text())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise ValueError(
+            f"The file must be a `savings.json` of schema {SCHEMA}. "
+            f"Received: path={str(path)!r}"
+        )
+    return content
+
+
+def write(path: pathlib.Path, content: dict[str, Any]) -> None:
+    """Writes the whole file or nothing.
+
+    Args:
+        path: path of the file; missing folders are made.
+        content: dictionary, ready for JSON.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".json.part")
+    part.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(part, path)

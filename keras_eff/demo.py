@@ -1,0 +1,301 @@
+"""The main job: a plain Keras recipe beside the efficient one, on real data.
+
+Reads from top to bottom: two models, three recipes, the loop, the table.
+"""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import rich.console
+import rich.progress
+import rich.table
+
+from keras_eff import callbacks
+from keras_eff import data as eff_data
+from keras_eff import flops
+from keras_eff import layers
+from keras_eff import schedules
+from keras_eff.datasets import LOADERS
+from keras_eff.datasets import Data
+from keras_eff.savings import Saving
+from keras_eff.savings import Total
+from keras_eff.savings import saved_pct
+
+EPOCHS = {"digits": 40, "fashion-mnist": 12}
+BATCH_SIZE = 32
+LEARNING_RATE = 0.1
+KEEP = 0.7
+SPARSITY = 0.8
+PROXY_EPOCHS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What every recipe gets: the same data, budget, seed and place."""
+
+    data: Data
+    epochs: int
+    seed: int
+    log_dir: pathlib.Path
+    tick: Callable[[], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a recipe reached and used."""
+
+    accuracy: float
+    totals: dict[str, Total]
+
+
+def plain_model(data: Data, units: int = 256) -> keras.Model:
+    """Returns a multilayer perceptron of stock layers."""
+    return _perceptron(
+        data,
+        units,
+        dense=keras.layers.Dense,
+        normalization=keras.layers.BatchNormalization,
+    )
+
+
+def efficient_model(data: Data, units: int = 256) -> keras.Model:
+    """Returns the same perceptron with sparse layers and ghost batches."""
+    return _perceptron(
+        data,
+        units,
+        dense=lambda units: layers.SparseDense(units, sparsity=SPARSITY),
+        normalization=lambda: layers.GhostBatchNormalization(BATCH_SIZE),
+    )
+
+
+def train_plain(task: Task) -> Result:
+    """Trains the plain model on all examples, decaying the learning rate."""
+    return _train_plain(task, task.data.x_train, task.data.y_train)
+
+
+def train_on_random(task: Task) -> Result:
+    """Trains the plain model on as many examples, chosen at random.
+
+    The baseline that every score must beat.
+    """
+    x, y = task.data.x_train, task.data.y_train
+    kept = eff_data.select(
+        np.zeros(len(y)), KEEP, prefer="random", labels=y, seed=task.seed
+    )
+    x, y = eff_data.prune(kept)((x, y))
+    return _train_plain(task, x, y, sources=(kept,))
+
+
+def train_efficiently(task: Task) -> Result:
+    """Trains the efficient model on chosen examples, growing the batch."""
+    x, y = task.data.x_train, task.data.y_train
+    kept = select_hard(task)
+    schedule = callbacks.BatchSizeSchedule.from_learning_rate(
+        decay(task.epochs), BATCH_SIZE, max_batch_size=len(kept.ids) // 10
+    )
+    train = schedule.batch(eff_data.prune(kept)((x, y)), seed=task.seed)
+    ledger = callbacks.SavingsLedger(
+        task.log_dir / "efficient",
+        sources=(kept, schedule),
+        baseline=task.log_dir / "plain" / "savings.json",
+        verbose=0,
+    )
+    model = efficient_model(task.data)
+    return _fit(task, model, ledger, x=train, callbacks=[schedule])
+
+
+RECIPES = {
+    "plain Keras": train_plain,
+    f"plain, random {KEEP:.0%}": train_on_random,
+    "keras_eff": train_efficiently,
+}
+
+
+def select_hard(task: Task) -> eff_data.Selection:
+    """Scores all examples with a small, shortly trained model.
+
+    What that costs, training and scoring, goes with the selection.
+    """
+    x, y = task.data.x_train, task.data.y_train
+    proxy = plain_model(task.data, units=64)
+    proxy.compile("adam", "sparse_categorical_crossentropy")
+    ledger = callbacks.SavingsLedger(verbose=0)
+    proxy.fit(x, y, 64, PROXY_EPOCHS, callbacks=[ledger], verbose=0)
+    started = time.perf_counter()
+    scores = eff_data.score((x, y), by="el2n", model=proxy, verbose=0)
+    seconds = time.perf_counter() - started
+    executed = len(y) * flops.count(proxy).executed_forward
+    scoring = [
+        Saving("pruning", "seconds", 0, seconds, measured=True),
+        Saving("pruning", "flops_theoretical", 0, executed, measured=False),
+        Saving("pruning", "flops_executed", 0, executed, measured=False),
+    ]
+    return eff_data.select(
+        scores, KEEP, labels=y, cost=[*ledger.cost("pruning"), *scoring]
+    )
+
+
+def decay(epochs: int) -> schedules.Schedule:
+    """Returns the learning rate by epoch: a fifth at 50 %, again at 75 %."""
+    return schedules.steps(
+        LEARNING_RATE,
+        {
+            max(1, epochs // 2): LEARNING_RATE / 5,
+            max(2, epochs * 3 // 4): LEARNING_RATE / 25,
+        },
+    )
+
+
+def compare(
+    name: str, epochs: int, num_seeds: int, out: pathlib.Path
+) -> dict[str, list[Result]]:
+    """Trains every recipe with every seed and shows the progress.
+
+    Args:
+        name: string, a key of `datasets.LOADERS`.
+        epochs: integer, epochs of each recipe.
+        num_seeds: integer, repetitions.
+        out: path of an empty folder for the runs.
+
+    Returns:
+        Dictionary recipe -> one `Result` a seed.
+    """
+    data = LOADERS[name]()
+    results = {recipe: [] for recipe in RECIPES}
+    with rich.progress.Progress() as progress:
+        bar = progress.add_task("training", total=None)
+        warm_up(data)
+        progress.update(bar, total=num_seeds * len(RECIPES) * epochs)
+        for seed in range(num_seeds):
+            for recipe, train in RECIPES.items():
+                progress.update(bar, description=f"{recipe}, seed {seed}")
+                keras.utils.set_random_seed(seed)
+                task = Task(
+                    data,
+                    epochs,
+                    seed,
+                    out / f"seed-{seed}",
+                    tick=lambda: progress.advance(bar),
+                )
+                results[recipe].append(train(task))
+    return results
+
+
+def warm_up(data: Data) -> None:
+    """Runs one step, so that no recipe pays for the start of TensorFlow."""
+    model = plain_model(data)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.train_on_batch(data.x_train[:2], data.y_train[:2])
+
+
+def table(results: dict[str, list[Result]]) -> rich.table.Table:
+    """Returns the comparison, one column a recipe, one row a quantity."""
+    baseline = next(iter(results))
+    shown = rich.table.Table(
+        title=f"mean ± standard deviation of {len(results[baseline])} seeds",
+        caption=(
+            "In brackets: against plain Keras. Scoring is included. "
+            "Theoretical FLOPs leave out multiplications by zero, which the "
+            "hardware executes all the same."
+        ),
+    )
+    shown.add_column("")
+    for recipe in results:
+        shown.add_column(recipe, justify="right")
+    shown.add_row(
+        "test accuracy",
+        *(_accuracy(results, recipe, baseline) for recipe in results),
+    )
+    for quantity, label in _QUANTITIES.items():
+        cells = (
+            _quantity(results, recipe, baseline, quantity) for recipe in results
+        )
+        shown.add_row(label, *cells)
+    return shown
+
+
+_QUANTITIES = {
+    "updates": "updates",
+    "examples": "examples",
+    "flops_theoretical": "FLOPs, theoretical",
+    "flops_executed": "FLOPs, executed",
+    "seconds": "wall seconds, measured",
+}
+
+
+def _accuracy(results, recipe, baseline):
+    values = 100 * np.array([result.accuracy for result in results[recipe]])
+    cell = f"{values.mean():.2f} ± {values.std():.2f} %"
+    if recipe == baseline:
+        return cell
+    plain = 100 * np.mean([result.accuracy for result in results[baseline]])
+    return f"{cell} ({values.mean() - plain:+.2f})"
+
+
+def _quantity(results, recipe, baseline, quantity):
+    def used(name):
+        return [result.totals[quantity].used for result in results[name]]
+
+    values = used(recipe)
+    cell = f"{np.mean(values):,.4g}"
+    if quantity in ("updates", "examples"):
+        cell = f"{np.mean(values):,.0f}"
+    if quantity == "seconds":
+        cell = f"{np.mean(values):.2f} ± {np.std(values):.2f}"
+    if recipe == baseline:
+        return cell
+    saved = saved_pct(np.mean(used(baseline)), np.mean(values))
+    return f"{cell} ({-saved:+.0f} %)"
+
+
+def _perceptron(data, units, dense, normalization) -> keras.Model:
+    num_classes = int(data.y_train.max()) + 1
+    return keras.Sequential(
+        [
+            keras.Input(data.x_train.shape[1:]),
+            dense(units),
+            normalization(),
+            keras.layers.ReLU(),
+            dense(units),
+            normalization(),
+            keras.layers.ReLU(),
+            keras.layers.Dense(num_classes, activation="softmax"),
+        ]
+    )
+
+
+def _train_plain(task, x, y, sources=()) -> Result:
+    name = "random" if sources else "plain"
+    ledger = callbacks.SavingsLedger(
+        task.log_dir / name, sources=sources, verbose=0
+    )
+    rate = keras.callbacks.LearningRateScheduler(decay(task.epochs))
+    model = plain_model(task.data)
+    return _fit(
+        task, model, ledger, x=x, y=y, batch_size=BATCH_SIZE, callbacks=[rate]
+    )
+
+
+def _fit(task, model, ledger, callbacks, **data) -> Result:
+    model.compile(
+        keras.optimizers.SGD(LEARNING_RATE, momentum=0.9),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    test = task.data.x_test, task.data.y_test
+    tick = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: task.tick()
+    )
+    history = model.fit(
+        **data,
+        epochs=task.epochs,
+        validation_data=test,  # for the curves; nothing is chosen by it
+        validation_batch_size=1024,
+        callbacks=[*callbacks, ledger, tick],
+        verbose=0,
+    )
+    return Result(history.history["val_accuracy"][-1], ledger.totals())
