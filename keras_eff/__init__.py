@@ -2,6 +2,7 @@
 
 from keras_eff import callbacks as callbacks
 from keras_eff import data as data
+from keras_eff import datasets as datasets
 from keras_eff import flops as flops
 from keras_eff import layers as layers
 from keras_eff import savings as savings

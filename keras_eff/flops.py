@@ -11,11 +11,12 @@ FLOPs of one example, three columns that never mix:
 import dataclasses
 import math
 from collections.abc import Callable
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import rich.table
+
+from keras_eff import model_calls
 
 # Convention "matmul": 2 FLOPs a multiply-add of a matrix product or
 # convolution; training is 3 forward passes (forward, input gradient, weight
@@ -222,9 +223,8 @@ def count(model: keras.Model, convention: str = "matmul") -> Report:
             f"Argument `convention` must be one of {CONVENTIONS}. "
             f"Received: convention={convention!r}"
         )
-    _check_countable(model)
     rows, unsupported = [], []
-    for path, layer, input_shape in _calls(model, model.input_shape, ""):
+    for path, layer, input_shape in model_calls.calls_of(model):
         name = type(layer).__name__
         try:
             flops = _flops_of(layer, input_shape)
@@ -242,69 +242,6 @@ def count(model: keras.Model, convention: str = "matmul") -> Report:
         unsupported=tuple(unsupported),
         **sums,
     )
-
-
-def _check_countable(model: Any) -> None:
-    if not isinstance(model, keras.Sequential) and not _is_functional(model):
-        raise ValueError(
-            "Argument `model` must be a Functional or Sequential model: the "
-            "calls of a subclassed model are not known before it runs. "
-            f"Received: model of type {type(model).__name__}"
-        )
-    if not model.built:
-        raise ValueError(
-            "Argument `model` must be built: add a `keras.Input` or call it "
-            f"once. Received: model={model.name!r}, not built"
-        )
-
-
-def _is_functional(model: Any) -> bool:
-    # A Functional model knows its operations; a subclassed one has none.
-    return isinstance(model, keras.Model) and hasattr(model, "operations")
-
-
-def _calls(model, input_shape, prefix) -> Iterator[tuple[str, Any, Any]]:
-    """Yields (path, layer, input shape) of each call, nested models opened."""
-    if isinstance(model, keras.Sequential):
-        calls = _sequential_calls(model, input_shape)
-    else:
-        calls = _functional_calls(model)
-    for layer, shape in calls:
-        path = f"{prefix}{layer.name}"
-        if isinstance(layer, keras.Sequential) or _is_functional(layer):
-            yield from _calls(layer, shape, f"{path}/")
-        else:
-            yield path, layer, shape
-
-
-def _sequential_calls(model, input_shape):
-    for layer in model.layers:
-        yield layer, input_shape
-        input_shape = layer.compute_output_shape(input_shape)
-
-
-def _functional_calls(model):
-    operations = {operation.name: operation for operation in model.operations}
-    for entry in model.get_config()["layers"]:
-        for node in entry["inbound_nodes"]:
-            shapes = _tensor_shapes(node["args"]) + _tensor_shapes(
-                node["kwargs"]
-            )
-            yield (
-                operations[entry["name"]],
-                shapes[0] if len(shapes) == 1 else shapes,
-            )
-
-
-def _tensor_shapes(config: Any) -> list[Shape]:
-    """Returns the shapes of the Keras tensors in a node's arguments."""
-    if isinstance(config, dict):
-        if config.get("class_name") == "__keras_tensor__":
-            return [tuple(config["config"]["shape"])]
-        config = config.values()
-    elif not isinstance(config, list | tuple):
-        return []
-    return [shape for item in config for shape in _tensor_shapes(item)]
 
 
 def _flops_of(layer: Any, input_shape: Any) -> Flops:

@@ -18,10 +18,9 @@ Number = int | float
 class Schedule:
     """A function `epoch -> number` that prints as the call that made it.
 
-    The verbs of this module (`steps`, `linear`, ...) return one. Wherever a
-    schedule is accepted, any callable `epoch -> number` and a plain number
-    work too; this class only adds a readable `repr`, equality and
-    `get_config`.
+    The verbs of this module (`steps`, `linear`, ...) return one. Any callable
+    `epoch -> number` and a plain number are accepted in its place; this class
+    only adds `repr`, equality and `get_config`.
 
     Args:
         verb: string, the name of a function of this module.
@@ -102,10 +101,7 @@ def as_schedule(value: ScheduleLike) -> Callable[[int], Number]:
     """Returns `value` itself if it is callable, else `constant(value)`.
 
     Args:
-        value: number or callable `epoch -> number`.
-
-    Raises:
-        TypeError: if `value` is neither.
+        value: number or callable `epoch -> number`; a TypeError otherwise.
     """
     return value if callable(value) else constant(value)
 

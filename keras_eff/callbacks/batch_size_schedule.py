@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_eff import schedules
 from keras_eff.callbacks.batch_size_plan import Plan
+from keras_eff.callbacks.learning_rate import SharedLearningRate
 from keras_eff.callbacks.scheduled_batches import Arrays
 from keras_eff.callbacks.scheduled_batches import ScheduledBatches
 from keras_eff.callbacks.scheduled_batches import Stream
@@ -160,8 +161,10 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             shuffle: bool. Arrays get a new order each epoch. A
                 `tf.data.Dataset` keeps its own order, as in `fit`; shuffle
                 it before. Defaults to `True`.
-            seed: integer, seed of the orders. `None` takes one from Python's
-                `random`. Defaults to `None`.
+            seed: integer, with the epoch it decides what is in each batch;
+                `fit(shuffle=True)` also shuffles the batches of arrays, by
+                Python's `random`. `None` takes a seed from there too.
+                Defaults to `None`.
 
         Returns:
             A `keras.utils.PyDataset`. Never changes `data`. Without this
@@ -236,15 +239,14 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             )
         self._dataset = read[-1]
         if self.learning_rate is not None:
-            self._initial_rate = self._written_rate = self._read_rate()
-            self._external_factor = 1.0
-            self._write_rate(self._initial_rate)
+            self._shared_rate = SharedLearningRate(self.model.optimizer)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._counts_before_epoch = self._counts()
         self._epoch, self._updates_of_epoch = epoch, 0
         if self.learning_rate is not None:
-            self._write_rate(self._rate_at(epoch, self._initial_rate))
+            rate = self._rate_at(epoch, self._shared_rate.initial)
+            self._shared_rate.write(rate)
 
     def on_train_batch_end(self, batch, logs=None):
         # With `steps_per_execution` the last index can be past the end.
@@ -252,7 +254,7 @@ class BatchSizeSchedule(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         if self.learning_rate is not None:
-            self._write_rate(self._initial_rate)
+            self._shared_rate.restore()
         for dataset in self._datasets:
             dataset.num_passes = 0
 
@@ -279,22 +281,3 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             ratio = self._size_at(epoch) / self._size_at(0)
             return initial_rate * _RULES[self.learning_rate](ratio)
         return schedules.as_schedule(self.learning_rate)(epoch)
-
-    def _read_rate(self) -> float:
-        return float(self.model.optimizer.learning_rate)
-
-    def _write_rate(self, rate: float) -> None:
-        """Sets the learning rate, times what other callbacks made of it."""
-        current = self._read_rate()
-        if current != self._written_rate:
-            self._external_factor *= current / self._written_rate
-        try:
-            self.model.optimizer.learning_rate = rate * self._external_factor
-        except (AttributeError, TypeError) as error:
-            raise ValueError(
-                "The optimizer's learning rate must be a number for "
-                "`BatchSizeSchedule` to change it; with a schedule in the "
-                "optimizer pass `learning_rate=None`. Received: "
-                f"learning_rate={self.learning_rate!r}"
-            ) from error
-        self._written_rate = self._read_rate()

@@ -2,8 +2,8 @@
 
 import contextlib
 import json
+import os
 import pathlib
-from typing import Any
 
 import tensorflow as tf
 
@@ -23,16 +23,38 @@ class SavingsEvents:
 
     Args:
         log_dir: path of the run.
-        manifest: dictionary, what the numbers mean, for the plugin.
     """
 
-    def __init__(self, log_dir: str, manifest: dict[str, Any]):
+    def __init__(self, log_dir: str | os.PathLike):
         path = pathlib.Path(log_dir) / "efficiency"
         self._writer = tf.summary.create_file_writer(str(path))
+
+    def write_manifest(
+        self,
+        totals: dict[str, Total],
+        techniques: dict[tuple[str, str], Saving],
+        quality: dict[str, float],
+        **entries: str,
+    ) -> None:
+        """Writes once, for the plugin, what the numbers mean.
+
+        Args:
+            totals: dictionary quantity -> `Total`.
+            techniques: dictionary (technique, unit) -> `Saving`.
+            quality: dictionary metric name -> value.
+            **entries: further entries of the manifest.
+        """
+        manifest = {
+            "schema": MANIFEST_SCHEMA,
+            "techniques": sorted({technique for technique, _ in techniques}),
+            "basis": {name: _basis(name, totals[name]) for name in totals},
+            "quality": {name: _direction(name) for name in quality},
+            **entries,
+        }
         with self._recording():
             tf.summary.write(
                 f"{PLUGIN_NAME}/manifest",
-                json.dumps({"schema": MANIFEST_SCHEMA, **manifest}),
+                json.dumps(manifest),
                 step=0,
                 metadata=tf.compat.v1.SummaryMetadata(
                     plugin_data={"plugin_name": PLUGIN_NAME},
@@ -80,3 +102,13 @@ class SavingsEvents:
         # summaries of other callbacks (tensorboard#4975).
         stack.enter_context(tf.summary.record_if(True))
         return stack
+
+
+def _basis(quantity: str, total: Total) -> str:
+    if "theoretical" in quantity:
+        return "theoretical"
+    return "measured" if total.measured else "derived"
+
+
+def _direction(metric: str) -> str:
+    return "min" if "loss" in metric or "error" in metric else "max"

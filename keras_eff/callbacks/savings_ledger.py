@@ -256,40 +256,30 @@ class SavingsLedger(keras.callbacks.Callback):
 
     def _read_examples(self) -> int:
         """Returns the examples of this epoch, as the loss metric counts."""
-        for metric in self.model.metrics:
-            if metric.name == "loss" and isinstance(metric, keras.metrics.Mean):
-                return int(metric.count)
-        self._not_counted["examples"] = (
-            "the model has no metric `loss` that counts them"
-        )
-        return 0
+        counts = [
+            int(metric.count)
+            for metric in self.model.metrics
+            if metric.name == "loss" and isinstance(metric, keras.metrics.Mean)
+        ]
+        if not any(counts):  # a `train_step` of the user's own
+            self._not_counted["examples"] = "no metric `loss` counts them"
+        return sum(counts)
 
     def _write_events(self) -> None:
         quality = self._history[-1]["quality"]
+        totals = self.totals()
+        techniques = _savings.totals([saving for _, saving in self.savings()])
         if self._events is None:
-            self._events = SavingsEvents(self.log_dir, self._manifest())
-        self._events.write(
-            step=sum(epoch["updates"] for epoch in self._history),
-            totals=self.totals(),
-            techniques=_savings.totals([s for _, s in self.savings()]),
-            quality=quality,
-        )
-
-    def _manifest(self) -> dict[str, Any]:
-        quality = self._history[-1]["quality"]
-        return {
-            "techniques": sorted({s.technique for _, s in self.savings()}),
-            "basis": {
-                quantity: _basis(quantity, total)
-                for quantity, total in self.totals().items()
-            },
-            "quality": {
-                name: "min" if "loss" in name or "error" in name else "max"
-                for name in quality
-            },
-            "baseline": DERIVED_BASELINE,
-            "device": savings_file.device(),
-        }
+            self._events = SavingsEvents(self.log_dir)
+            self._events.write_manifest(
+                totals,
+                techniques,
+                quality,
+                baseline=DERIVED_BASELINE,
+                device=savings_file.device(),
+            )
+        step = sum(epoch["updates"] for epoch in self._history)
+        self._events.write(step, totals, techniques, quality)
 
 
 def _sources_in(model: keras.Model | None, prefix: str = ""):
@@ -299,9 +289,3 @@ def _sources_in(model: keras.Model | None, prefix: str = ""):
             yield f"{prefix}{layer.name}", layer
         if isinstance(layer, keras.Model):
             yield from _sources_in(layer, f"{prefix}{layer.name}/")
-
-
-def _basis(quantity: str, total: Total) -> str:
-    if "theoretical" in quantity:
-        return "theoretical"
-    return "measured" if total.measured else "derived"

@@ -132,7 +132,7 @@ class Stream:
     def restart(self) -> None:
         """Makes the next read the first one of a new pass."""
         self._iterator = None
-        self._left = 0
+        self._seen = 0
 
     def read(self, index: int, epoch: int, batch_size: int) -> Any:
         """Returns the next batch.
@@ -151,19 +151,19 @@ class Stream:
             if self._iterator is None:
                 batches = self.dataset.batch(batch_size)
                 self._iterator = batches.as_numpy_iterator()
-                self._left = num_batches(self.num_examples, batch_size)
-            batch = next(self._iterator, None)
-            self._left -= 1
-            is_last = self._left == 0
-            if batch is None or (
-                is_last and next(self._iterator, None) is not None
-            ):
-                raise RuntimeError(
-                    "The dataset must have as many examples as its "
-                    f"cardinality says, {self.num_examples}; it has "
-                    f"{'fewer' if batch is None else 'more'}."
-                )
-            return batch
+            expected = min(batch_size, self.num_examples - self._seen)
+            batch = next(self._iterator, ())
+            size = max(map(len, keras.tree.flatten(batch)), default=0)
+            self._seen += size
+            is_last = self._seen == self.num_examples
+            has_more = is_last and next(self._iterator, None) is not None
+        if size != expected or has_more:
+            raise RuntimeError(
+                "The dataset must have as many examples as its cardinality "
+                f"says, {self.num_examples}; it has "
+                f"{'more' if size > expected or has_more else 'fewer'}."
+            )
+        return batch
 
 
 @functools.total_ordering

@@ -24,8 +24,8 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
 
     With many groups a step the average forgets fast: at `momentum=0.99` and
     128 groups, 0.276 of it is left after a step. Evaluation is plain
-    `BatchNormalization`, for any batch. Weights have the same names and shapes,
-    so checkpoints of the two layers interchange.
+    `BatchNormalization`, for any batch. Weights have the same names, shapes and
+    order, so `set_weights` takes those of the other layer, both ways.
 
     What it does not give: time. It does more work than
     `BatchNormalization`. Under a distribution strategy groups are formed per

@@ -1,0 +1,393 @@
+import json
+import re
+import time
+
+import keras
+import numpy as np
+import pytest
+import rich.console
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
+from tensorboard.util import tensor_util
+
+import keras_eff as ke
+from keras_eff.callbacks import SavingsLedger
+from keras_eff.callbacks import savings_file
+from keras_eff.savings import Saving
+
+N = 100
+
+
+def arrays(n=N):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(n, 8)).astype("float32")
+    return x, generator.integers(0, 3, size=n)
+
+
+def model_of(dense=keras.layers.Dense, **compile_options):
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            dense(16, activation="relu"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile(
+        keras.optimizers.SGD(0.01),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        **compile_options,
+    )
+    return model
+
+
+FORWARD = 2 * 8 * 16 + 2 * 16 * 3
+
+
+def fit(ledger, epochs=2, model=None, callbacks=(), **options):
+    x, y = arrays()
+    model = model or model_of()
+    data = {"x": x, "y": y, "batch_size": 16, **options}
+    model.fit(**data, epochs=epochs, callbacks=[*callbacks, ledger], verbose=0)
+    return ledger.totals()
+
+
+def fit_with_everything(log_dir, **options):
+    """Half of the examples, a growing batch, and a sparse layer."""
+    x, y = arrays()
+    kept = ke.data.select(x[:, 0], keep=0.5)
+    schedule = ke.callbacks.BatchSizeSchedule(ke.schedules.steps(5, {2: 25}))
+    train = schedule.batch(ke.data.prune(kept)((x, y)))
+    ledger = SavingsLedger(log_dir, (kept, schedule), verbose=0, **options)
+
+    def sparse(units, activation):
+        return ke.layers.SparseDense(
+            units, sparsity=0.75, activation_sparsity=0.5, activation=activation
+        )
+
+    model = model_of(sparse)
+    model.fit(train, epochs=3, callbacks=[schedule, ledger], verbose=0)
+    return ledger
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"validation_data": arrays(37)}, {"validation_split": 0.3}],
+    ids=["alone", "validation data", "validation split"],
+)
+@pytest.mark.parametrize("steps_per_execution", [1, 4])
+def test_examples_and_updates_are_counted(options, steps_per_execution):
+    model = model_of(steps_per_execution=steps_per_execution)
+    totals = fit(SavingsLedger(verbose=0), 3, model, **options)
+    examples = 70 if "validation_split" in options else 100
+    assert totals["examples"].used == 3 * examples
+    assert totals["updates"].used == 3 * -(-examples // 16)
+    assert totals["flops_executed"].used == 3 * examples * 3 * FORWARD
+    assert totals["examples"].saved_pct == 0
+
+
+def test_nothing_saved_is_zero_and_seconds_have_no_plan():
+    totals = fit(SavingsLedger(verbose=0))
+    for quantity in ("examples", "updates", "flops_theoretical"):
+        assert totals[quantity].saved_pct == 0
+    assert totals["seconds"].used > 0
+    assert totals["seconds"].planned is None
+
+
+def test_savings_json_adds_up(tmp_path):
+    """Recomputed from the history and the shapes, by hand."""
+    fit_with_everything(tmp_path)
+    content = json.loads((tmp_path / "savings.json").read_text())
+    history = content["history"]
+    assert [epoch["examples"] for epoch in history] == [50, 50, 50]
+    assert [epoch["updates"] for epoch in history] == [10, 10, 2]
+    first, head = 3 * 2 * 8 * 16, 3 * 2 * 16 * 3
+    sparse = first * (0.25 + 0.25 + 0.5) / 3 + head
+    expected = {
+        # quantity: used, planned
+        "examples": (150, 300),
+        "updates": (22, 300 / 5),
+        "flops_theoretical": (150 * sparse, 300 * (first + head)),
+        "flops_executed": (150 * (first + head), 300 * (first + head)),
+    }
+    for quantity, (used, planned) in expected.items():
+        total = content["totals"][quantity]
+        assert total["used"] == pytest.approx(used, rel=1e-6)
+        assert total["planned"] == pytest.approx(planned, rel=1e-6)
+        percent = 100 * (1 - used / planned)
+        assert total["saved_pct"] == pytest.approx(percent)
+    by_layer = content["flops_per_example"]["layers"]
+    rates = sum(row["training"] for row in by_layer)
+    assert rates == pytest.approx(sparse)
+    seconds = sum(epoch["seconds"] for epoch in history)
+    assert content["totals"]["seconds"]["used"] == seconds
+
+
+def test_savings_json_says_what_with_and_against_what(tmp_path):
+    fit_with_everything(tmp_path)
+    content = json.loads((tmp_path / "savings.json").read_text())
+    assert content["schema"] == 1
+    assert content["versions"]["keras"] == keras.version()
+    assert "without the techniques" in content["baseline"]["declared"]
+    assert content["baseline"]["measured"] is None
+    assert content["not_counted"] == {}
+    techniques = {
+        (row["technique"], row["unit"]): row for row in content["savings"]
+    }
+    assert set(techniques) == {
+        ("swat", "flops_theoretical_per_example"),
+        ("swat", "flops_executed_per_example"),
+        ("pruning", "examples"),
+        ("batch_size_schedule", "updates"),
+    }
+    row = techniques["pruning", "examples"]
+    assert (row["baseline"], row["actual"]) == (100, 50)
+    assert row["measured"] is True
+    assert row["source"] == "Selection"
+
+
+def read_scalars(folder):
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    scalars = {
+        tag: [
+            (event.step, float(tensor_util.make_ndarray(event.tensor_proto)))
+            for event in events.Tensors(tag)
+        ]
+        for tag in events.Tags()["tensors"]
+        if tag != "keras_eff/manifest"
+    }
+    return scalars, events
+
+
+def test_the_event_file_holds_the_same_numbers(tmp_path):
+    ledger = fit_with_everything(tmp_path)
+    scalars, events = read_scalars(tmp_path / "efficiency")
+    assert [step for step, _ in scalars["keras_eff/examples/used"]] == [
+        10,
+        20,
+        22,
+    ]
+    for quantity, total in ledger.totals().items():
+        for field in ("used", "planned", "saved_pct"):
+            value = getattr(total, field)
+            tag = f"keras_eff/{quantity}/{field}"
+            if value is None:
+                assert tag not in scalars
+            else:
+                assert scalars[tag][-1][1] == pytest.approx(value)
+    swat = "keras_eff_techniques/swat/flops_theoretical_per_example"
+    assert scalars[f"{swat}/baseline"][-1][1] == 3 * 2 * 8 * 16
+    assert scalars[f"{swat}/actual"][-1][1] == 2 * 8 * 16
+    loss = ledger.to_dict()["history"][-1]["quality"]["loss"]
+    assert scalars["keras_eff/quality/loss"][-1][1] == pytest.approx(loss)
+    metadata = events.SummaryMetadata("keras_eff/manifest")
+    assert metadata.plugin_data.plugin_name == "keras_eff"
+    (event,) = events.Tensors("keras_eff/manifest")
+    manifest = json.loads(tensor_util.make_ndarray(event.tensor_proto).item())
+    assert manifest["techniques"] == ["batch_size_schedule", "pruning", "swat"]
+    assert manifest["basis"]["flops_theoretical"] == "theoretical"
+    assert manifest["basis"]["examples"] == "measured"
+    assert manifest["quality"] == {"accuracy": "max", "loss": "min"}
+
+
+def test_keras_tensorboard_does_not_mute_the_ledger(tmp_path):
+    """With an integer `update_freq` it mutes others (tensorboard#4975)."""
+    board = keras.callbacks.TensorBoard(tmp_path, update_freq=10)
+    fit(SavingsLedger(tmp_path, verbose=0), callbacks=[board])
+    scalars, _ = read_scalars(tmp_path / "efficiency")
+    assert len(scalars["keras_eff/examples/used"]) == 2
+
+
+def test_two_fits_are_one_account(tmp_path):
+    ledger = SavingsLedger(tmp_path, verbose=0)
+    model = model_of()
+    fit(ledger, 2, model)
+    totals = fit(ledger, 1, model)
+    assert totals["examples"].used == 300
+    content = json.loads((tmp_path / "savings.json").read_text())
+    assert [epoch["epoch"] for epoch in content["history"]] == [0, 1, 0]
+    assert content["totals"]["examples"]["used"] == 300
+
+
+def test_early_stopping_plans_only_as_far_as_it_went():
+    x, _ = arrays()
+    kept = ke.data.select(x[:, 0], keep=0.5)
+    stop = keras.callbacks.EarlyStopping("loss", min_delta=1e9, patience=1)
+    ledger = SavingsLedger(sources=[kept], verbose=0)
+    totals = fit(ledger, 10, callbacks=[stop])
+    assert (totals["examples"].used, totals["examples"].planned) == (200, 400)
+
+
+def test_costs_are_added_to_what_was_used():
+    proxy = SavingsLedger(verbose=0)
+    fit(proxy, 1)
+    x, _ = arrays()
+    kept = ke.data.select(x[:, 0], keep=0.5, cost=proxy.cost("pruning"))
+    totals = fit(SavingsLedger(sources=[kept], verbose=0), 2)
+    assert totals["examples"].used == 200 + 100
+    assert totals["examples"].planned == 400
+    assert totals["updates"].used == 2 * 7 + 7
+    assert totals["flops_executed"].used == 300 * 3 * FORWARD
+    assert totals["seconds"].used > proxy.totals()["seconds"].used
+
+
+def test_seconds_leave_out_validation():
+    class SlowTest(keras.callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            time.sleep(0.3)
+
+    ledger = SavingsLedger(verbose=0)
+    options = {"validation_data": arrays(), "callbacks": [SlowTest()]}
+    model = model_of()
+    fit(SavingsLedger(verbose=0), 1, model, validation_data=arrays())
+    totals = fit(ledger, 1, model, **options)
+    assert totals["seconds"].used < 0.3
+
+
+def test_a_measured_baseline_gives_seconds_a_plan(tmp_path):
+    fit(SavingsLedger(tmp_path / "plain", verbose=0), 3)
+    path = tmp_path / "plain" / "savings.json"
+    planned = json.loads(path.read_text())["totals"]["seconds"]["used"]
+    ledger = SavingsLedger(tmp_path / "b", baseline=path, verbose=0)
+    totals = fit(ledger, 1)
+    assert totals["seconds"].planned == planned
+    content = json.loads((tmp_path / "b" / "savings.json").read_text())
+    assert content["baseline"]["measured"] == str(path)
+
+
+def test_the_table_is_printed_once_and_names_the_basis(capsys):
+    fit(SavingsLedger())
+    shown = capsys.readouterr().out
+    assert shown.count("flops theoretical") == 1
+    assert re.search(r"examples .* 200 .* 200 .* 0.0 % .* measured", shown)
+    assert re.search(r"seconds .* no baseline .* measured", shown)
+    assert re.search(r"flops executed .* derived", shown)
+
+
+def test_the_table_is_a_rich_renderable():
+    ledger = SavingsLedger(verbose=0)
+    fit(ledger)
+    console = rich.console.Console(record=True, width=100)
+    console.print(ledger)
+    assert "Savings" in console.export_text()
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3, activation="softmax")
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+class OwnStep(Subclassed):
+    def train_step(self, data):
+        return {"own": 0.0 * data[0][0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("model_class", "reason"),
+    [
+        (Subclassed, {"flops": "Received: model of type Subclassed"}),
+        (
+            OwnStep,
+            {
+                "flops": "Received: model of type OwnStep",
+                "examples": "no metric `loss` counts them",
+            },
+        ),
+    ],
+)
+def test_what_cannot_be_counted_is_said_not_guessed(
+    tmp_path, model_class, reason
+):
+    model = model_class()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    ledger = SavingsLedger(tmp_path, verbose=0)
+    totals = fit(ledger, 1, model)
+    assert not [name for name in totals if name.startswith("flops")]
+    assert ("examples" in totals) is ("examples" not in reason)
+    assert totals["updates"].used == 7
+    content = json.loads((tmp_path / "savings.json").read_text())
+    assert content["not_counted"].keys() == reason.keys()
+    for quantity, words in reason.items():
+        assert words in content["not_counted"][quantity]
+
+
+def test_layers_without_a_rule_are_listed():
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Reshape((4, 2)),
+            keras.layers.GRU(4, name="gru"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    ledger = SavingsLedger(verbose=0)
+    totals = fit(ledger, 1, model)
+    assert "no rule" in ledger.to_dict()["not_counted"]["gru"]
+    assert totals["flops_executed"].used == 100 * 3 * 2 * 4 * 3
+
+
+def test_sparse_layers_of_nested_models_are_sources():
+    inner = keras.Sequential([ke.layers.SparseDense(4, name="s")], name="in")
+    x = keras.Input((8,))
+    y = keras.layers.Dense(3, activation="softmax")(inner(x))
+    model = keras.Model(x, y)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    ledger = SavingsLedger(verbose=0)
+    fit(ledger, 1, model)
+    assert {name for name, _ in ledger.savings()} == {"in/s"}
+
+
+def test_another_runs_file_is_never_overwritten(tmp_path):
+    fit(SavingsLedger(tmp_path, verbose=0), 1)
+    before = (tmp_path / "savings.json").read_bytes()
+    message = re.escape(f"Received: log_dir={tmp_path!r}")
+    with pytest.raises(FileExistsError, match=message):
+        fit(SavingsLedger(tmp_path, verbose=0), 1)
+    assert (tmp_path / "savings.json").read_bytes() == before
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "savings.json"
+    savings_file.write(path, {"schema": 1})
+    with pytest.raises(TypeError):
+        savings_file.write(path, {"schema": {1, 2}})
+    assert json.loads(path.read_text()) == {"schema": 1}
+
+
+def test_one_ledger_is_for_one_model():
+    ledger = SavingsLedger(verbose=0)
+    fit(ledger, 1)
+    other = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+    other.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+    message = f"{3 * 2 * 8 * 3:,} training FLOPs an example after one of "
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fit(ledger, 1, other)
+
+
+def test_a_source_without_savings_is_named():
+    with pytest.raises(TypeError, match="Received: dict"):
+        SavingsLedger(sources=[{}])
+
+
+@pytest.mark.parametrize("text", ["not json", "[]", '{"schema": 99}'])
+def test_a_baseline_of_another_kind_is_named(tmp_path, text):
+    path = tmp_path / "savings.json"
+    path.write_text(text)
+    message = f"of schema 1. Received: path={str(path)!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        SavingsLedger(baseline=path)
+
+
+def test_cost_has_no_baseline():
+    ledger = SavingsLedger(verbose=0)
+    fit(ledger, 1)
+    costs = ledger.cost("pruning")
+    assert {cost.unit for cost in costs} >= {"examples", "seconds"}
+    assert all(cost.is_cost and isinstance(cost, Saving) for cost in costs)

@@ -1,0 +1,156 @@
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_eff.callbacks.scheduled_batches import Arrays
+from keras_eff.callbacks.scheduled_batches import LiveInteger
+from keras_eff.callbacks.scheduled_batches import Stream
+from keras_eff.callbacks.scheduled_batches import num_batches
+
+
+def read_all(source, epoch, batch_size):
+    source.restart()
+    count = num_batches(source.num_examples, batch_size)
+    return [source.read(index, epoch, batch_size) for index in range(count)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 10, 99])
+def test_a_pass_over_arrays_has_every_example_once(batch_size):
+    x, y = np.arange(10), np.arange(10) * 2
+    batches = read_all(Arrays((x, y), True, seed=0), 3, batch_size)
+    seen = np.concatenate([batch[0] for batch in batches])
+    assert sorted(seen.tolist()) == list(range(10))
+    assert all((b[1] == b[0] * 2).all() for b in batches)
+    assert [len(b[0]) for b in batches[:-1]] == [batch_size] * (
+        len(batches) - 1
+    )
+
+
+def test_orders_follow_seed_and_epoch():
+    def order(seed, epoch):
+        source = Arrays(np.arange(50), True, seed)
+        return source.read(0, epoch, 50).tolist()
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1)
+    assert order(1, 0) != order(2, 0)
+    assert Arrays(np.arange(5), False, 0).read(0, 7, 5).tolist() == [*range(5)]
+
+
+def test_the_global_seed_decides_where_none_is_given():
+    import keras
+
+    seeds = []
+    for global_seed in (1, 1, 2):
+        keras.utils.set_random_seed(global_seed)
+        seeds.append(Arrays(np.arange(5), True, None).seed)
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_batches_are_copies():
+    x = np.arange(6.0)
+    Arrays(x, False, 0).read(0, 0, 6)[:] = -1
+    assert x.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_nests_keep_their_structure():
+    data = ({"a": np.arange(4), "b": [np.ones((4, 2))]}, np.arange(4))
+    x, y = Arrays(data, False, 0).read(1, 0, 3)
+    assert x["a"].tolist() == y.tolist() == [3]
+    assert x["b"][0].shape == (1, 2)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 10, 99])
+def test_a_pass_over_a_dataset_is_in_its_order_whatever_is_asked(batch_size):
+    source = Stream(tf.data.Dataset.range(10))
+    for _ in range(2):
+        source.restart()
+        count = num_batches(10, batch_size)
+        indices = np.random.default_rng(0).permutation(count)
+        seen = [source.read(index, 0, batch_size) for index in indices]
+        assert np.concatenate(seen).tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("claimed", "message"),
+    [
+        (3, "says, 3; it has more"),
+        (4, "says, 4; it has more"),
+        (6, "says, 6; it has fewer"),
+        (7, "says, 7; it has fewer"),
+    ],
+)
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 9])
+def test_a_dataset_of_another_size_than_it_says_is_refused(
+    claimed, message, batch_size
+):
+    class Liar:
+        """A dataset whose cardinality TensorFlow does not check."""
+
+        def cardinality(self):
+            return claimed
+
+        def batch(self, size):
+            return tf.data.Dataset.range(5).batch(size)
+
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        read_all(Stream(Liar()), 0, batch_size)
+
+
+def test_tensorflow_also_refuses_a_false_cardinality():
+    claim = tf.data.experimental.assert_cardinality(6)
+    with pytest.raises(tf.errors.FailedPreconditionError):
+        read_all(Stream(tf.data.Dataset.range(5).apply(claim)), 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "cardinality"),
+    [
+        (tf.data.Dataset.range(3).repeat(), -1),
+        (tf.data.Dataset.range(3).filter(lambda x: x > 1), -2),
+        (tf.data.Dataset.range(0), 0),
+    ],
+)
+def test_a_dataset_without_a_size_is_refused(dataset, cardinality):
+    message = f"Received: cardinality={cardinality} "
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Stream(dataset)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ((np.ones((3, 2)), np.ones(4)), "shapes [(3, 2), (4,)]"),
+        (np.ones((0, 2)), "shapes [(0, 2)]"),
+        (np.float32(3), "shapes [()]"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(data, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Arrays(data, True, 0)
+
+
+def test_a_live_integer_behaves_as_the_integer_of_the_moment():
+    box = [3]
+    live = LiveInteger(lambda: box[0])
+    for number in (3, 8, 1, 0):
+        box[0] = number
+        assert list(range(live)) == list(range(number))
+        assert int(live) == live == number == float(live)
+        assert bool(live) == bool(number)
+        assert (live > 2, live >= 3, live < 3, live <= 2, live != 3) == (
+            number > 2,
+            number >= 3,
+            number < 3,
+            number <= 2,
+            number != 3,
+        )
+        assert (live - 1, 10 - live) == (number - 1, 10 - number)
+        assert live / 2 == number / 2
+        assert f"{live:3d}|{live}|{live!r}" == f"{number:3d}|{number}|{number}"
+        assert hash(live) == hash(number)
+        assert "%d" % live == str(number)  # noqa: UP031, as Progbar does
+    box[0] = 4
+    assert 10 / live == 2.5

@@ -1,0 +1,364 @@
+import math
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_eff import datasets
+from keras_eff.data import score
+
+NUM, FEATURES, CLASSES = 23, 4, 3
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(NUM, FEATURES)).astype("float32")
+Y = RNG.integers(0, CLASSES, NUM)
+
+
+def linear_model(seed=0, units=CLASSES, activation="softmax"):
+    rng = np.random.default_rng(seed)
+    dense = keras.layers.Dense(units, activation)
+    model = keras.Sequential([keras.Input((FEATURES,)), dense])
+    kernel = rng.normal(size=(FEATURES, units))
+    dense.set_weights([kernel, rng.normal(size=units)])
+    return model
+
+
+def logits_of(model, x):
+    kernel, bias = (w.astype("float64") for w in model.get_weights())
+    return x.astype("float64") @ kernel + bias
+
+
+def el2n_of(model, x, y):
+    """EL2N by hand: softmax, subtract the one-hot label, take the length."""
+    logits = logits_of(model, x)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    errors = powers / powers.sum(axis=1, keepdims=True)
+    errors[np.arange(len(y)), y] -= 1
+    return np.sqrt((errors**2).sum(axis=1))
+
+
+def pairs(x=X, y=Y):
+    return tf.data.Dataset.from_tensor_slices((x, y))
+
+
+def first_class_only(predictions, labels):
+    return predictions[:, 0]
+
+
+def is_first_half(x, y):
+    return x[0] > -100.0
+
+
+def test_scores_are_el2n_written_out_by_hand():
+    model = linear_model()
+    scores = score((X, Y), by="el2n", model=model, verbose=0)
+    np.testing.assert_allclose(scores, el2n_of(model, X, Y), rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, NUM, 256])
+def test_scores_do_not_depend_on_the_batch_size(batch_size):
+    model = linear_model()
+    scores = score((X, Y), model=model, batch_size=batch_size, verbose=0)
+    np.testing.assert_allclose(scores, el2n_of(model, X, Y), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        pytest.param(pairs(), id="unbatched"),
+        pytest.param(pairs().batch(5), id="ragged-last-batch"),
+        pytest.param(pairs().batch(1), id="batches-of-one"),
+        pytest.param(pairs().batch(NUM + 1), id="one-short-batch"),
+        pytest.param(pairs().filter(is_first_half), id="unknown-size"),
+    ],
+)
+def test_a_dataset_scores_as_its_arrays_do(dataset):
+    model = linear_model()
+    scores = score(dataset, model=model, batch_size=7, verbose=0)
+    np.testing.assert_allclose(scores, el2n_of(model, X, Y), rtol=1e-5)
+
+
+def test_scores_follow_the_order_of_the_data():
+    model, order = linear_model(), np.random.default_rng(1).permutation(NUM)
+    scores = score((X[order], Y[order]), model=model, batch_size=4, verbose=0)
+    expected = el2n_of(model, X, Y)[order]
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def test_scores_of_several_models_are_averaged():
+    models = [linear_model(seed) for seed in range(3)]
+    scores = score((X, Y), model=models, batch_size=10, verbose=0)
+    expected = np.mean([el2n_of(model, X, Y) for model in models], axis=0)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    alone = el2n_of(models[0], X, Y)
+    assert np.abs(scores - alone).max() > 0.1
+
+
+def test_logits_go_through_a_softmax():
+    model = linear_model(activation=None)
+    scores = score((X, Y), model=model, from_logits=True, verbose=0)
+    np.testing.assert_allclose(scores, el2n_of(model, X, Y), rtol=1e-5)
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("shape", [(NUM,), (NUM, 1)])
+def test_one_output_is_the_probability_of_the_second_class(from_logits, shape):
+    activation = None if from_logits else "sigmoid"
+    model, y = linear_model(units=1, activation=activation), Y % 2
+    data = X, y.reshape(shape)
+    scores = score(data, model=model, from_logits=from_logits, verbose=0)
+    probability = 1 / (1 + np.exp(-logits_of(model, X)[:, 0]))
+    # Both classes err by |p - y|: the vector is sqrt(2) times as long.
+    expected = math.sqrt(2) * np.abs(probability - y)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param(Y.astype("uint8"), id="unsigned"),
+        pytest.param(Y.reshape(-1, 1), id="column"),
+        pytest.param(np.eye(CLASSES, dtype="float32")[Y], id="one-hot"),
+    ],
+)
+def test_every_form_of_label_gives_the_same_scores(labels):
+    model = linear_model()
+    scores = score((X, labels), model=model, verbose=0)
+    np.testing.assert_allclose(scores, el2n_of(model, X, Y), rtol=1e-5)
+
+
+def test_a_function_of_the_user_gets_predictions_and_labels():
+    model = linear_model(activation=None)  # not checked: it is no EL2N
+
+    def distance(predictions, labels):
+        return np.abs(predictions[:, 0] - np.asarray(labels))
+
+    scores = score((X, Y), by=distance, model=model, batch_size=4, verbose=0)
+    expected = np.abs(logits_of(model, X)[:, 0] - Y)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
+
+
+def test_from_logits_also_serves_a_function_of_the_user():
+    model = linear_model(activation=None)
+    scores = score((X, Y), first_class_only, model, from_logits=True, verbose=0)
+    powers = np.exp(logits_of(model, X))
+    np.testing.assert_allclose(
+        scores, powers[:, 0] / powers.sum(axis=1), rtol=1e-5
+    )
+
+
+def test_a_nest_of_inputs_is_cut_into_the_same_batches():
+    left, right = keras.Input((FEATURES,)), keras.Input((FEATURES,))
+    whole = keras.layers.Concatenate()([left, right])
+    kernel = np.random.default_rng(0).normal(size=(2 * FEATURES, CLASSES))
+    dense = keras.layers.Dense(CLASSES, "softmax", use_bias=False)
+    model = keras.Model([left, right], dense(whole))
+    dense.set_weights([kernel])
+    scores = score(([X, 2 * X], Y), model=model, batch_size=4, verbose=0)
+    powers = np.exp(np.concatenate([X, 2 * X], axis=1) @ kernel)
+    errors = powers / powers.sum(axis=1, keepdims=True) - np.eye(CLASSES)[Y]
+    expected = np.linalg.norm(errors, axis=1)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("by", ["el2n", first_class_only])
+def test_scores_are_float32_and_one_an_example(by):
+    scores = score((X, Y), by=by, model=linear_model(), verbose=0)
+    assert scores.dtype == np.float32
+    assert scores.shape == (NUM,)
+
+
+def test_one_example_has_a_score():
+    model = linear_model()
+    scores = score((X[:1], Y[:1]), model=model, verbose=0)
+    np.testing.assert_allclose(scores, el2n_of(model, X[:1], Y[:1]), rtol=1e-5)
+
+
+def test_scoring_leaves_the_model_as_it_is():
+    model = keras.Sequential(
+        [
+            keras.Input((FEATURES,)),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.9),
+            keras.layers.Dense(CLASSES, activation="softmax"),
+        ]
+    )
+    before = model.get_weights()
+    first, again = (score((X, Y), model=model, verbose=0) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(("verbose", "shown"), [(0, False), ("auto", True)])
+def test_a_progress_bar_counts_the_batches(verbose, shown, capsys):
+    score((X, Y), model=linear_model(), batch_size=5, verbose=verbose)
+    assert ("5/5" in capsys.readouterr().out) == shown
+
+
+def test_wrong_labels_land_at_the_hard_end_and_not_at_the_easy_end():
+    keras.utils.set_random_seed(0)
+    x, y = (part[:800] for part in datasets.digits()[:2])
+    flipped = np.random.default_rng(0).choice(len(y), 40, replace=False)
+    noisy = y.copy()
+    noisy[flipped] = (y[flipped] + 1) % 10
+    model = keras.Sequential(
+        [
+            keras.Input((64,)),
+            keras.layers.Dense(64, activation="relu"),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x, noisy, batch_size=32, epochs=5, verbose=0)
+    scores = score((x, noisy), by="el2n", model=model, verbose=0)
+    from_hard_to_easy = np.argsort(-scores)
+    assert np.isin(from_hard_to_easy[:80], flipped).sum() >= 36
+    assert np.isin(from_hard_to_easy[-400:], flipped).sum() == 0
+    # Control: with the right labels the same examples are not hard.
+    clean = score((x, y), by="el2n", model=model, verbose=0)
+    assert np.isin(np.argsort(-clean)[:80], flipped).sum() < 20
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_shuffled_dataset_is_refused(batched):
+    dataset = pairs().shuffle(NUM, seed=0)
+    dataset = dataset.batch(8) if batched else dataset
+    message = "first batch differs between two passes"
+    with pytest.raises(ValueError, match=message):
+        score(dataset, model=linear_model(), verbose=0)
+
+
+def test_a_dataset_shuffled_once_for_all_is_scored_in_its_order():
+    order = np.random.default_rng(0).permutation(NUM)
+    dataset = pairs(X[order], Y[order])
+    fixed = dataset.shuffle(NUM, seed=0, reshuffle_each_iteration=False)
+    model = linear_model()
+    scores = score(fixed, model=model, verbose=0)
+    x, y = (np.array(part) for part in zip(*fixed, strict=True))
+    np.testing.assert_allclose(scores, el2n_of(model, x, y), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"by": "forgetting"},
+            "must be one of ['el2n'] or a function. Received: by='forgetting'",
+        ),
+        ({"model": None}, "must be a Keras model, or several: the score "),
+        ({"model": None}, "Received: None"),
+        ({"model": []}, "Received: []"),
+        ({"dataset": [X, Y]}, "must be `(x, y)` arrays or a "),
+        ({"dataset": [X, Y]}, "of pairs. Received: list"),
+        ({"dataset": (X, Y, Y)}, "of pairs. Received: tuple"),
+        ({"dataset": X}, "of pairs. Received: ndarray"),
+        (
+            {"dataset": (X, Y[:-1])},
+            "arrays of one length, at least 1. Received: lengths [22, 23]",
+        ),
+        (
+            {"dataset": (X[:0], Y[:0])},
+            "arrays of one length, at least 1. Received: lengths [0]",
+        ),
+        (
+            {"dataset": pairs().take(0)},
+            "at least one example. Received: an empty dataset",
+        ),
+        (
+            {"dataset": pairs().batch(4).take(0)},
+            "at least one example. Received: an empty dataset",
+        ),
+        (
+            {"dataset": tf.data.Dataset.from_tensor_slices((X, Y, Y))},
+            "must yield pairs `(x, y)`. Received: elements (TensorSpec(shape=",
+        ),
+        (
+            {"dataset": tf.data.Dataset.from_tensor_slices({"x": X})},
+            "must yield pairs `(x, y)`. Received: elements {'x': TensorSpec(",
+        ),
+        (
+            {"dataset": tf.data.Dataset.from_tensor_slices(X)},
+            "must yield pairs `(x, y)`. Received: elements TensorSpec(shape=",
+        ),
+    ],
+)
+def test_a_wrong_argument_is_named_with_what_was_received(arguments, message):
+    call = {"dataset": (X, Y), "model": linear_model(), "verbose": 0}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        score(**(call | arguments))
+
+
+@pytest.mark.parametrize(
+    ("bias", "received"),
+    [
+        pytest.param([3.0, -4.0, 2.0], "from -4 to 3", id="negative"),
+        pytest.param([0.0, 0.5, 0.0], "from 0 to 0.5", id="sum-below-1"),
+        pytest.param([0.75, 0.5, 0.0], "from 0 to 0.75", id="sum-above-1"),
+        pytest.param([np.nan, 0.5, 0.5], "from nan to nan", id="nan"),
+    ],
+)
+def test_el2n_of_no_probabilities_is_refused(bias, received):
+    model = linear_model(activation=None)
+    model.set_weights([np.zeros((FEATURES, CLASSES)), np.array(bias)])
+    message = f"pass `from_logits=True`. Received: predictions {received}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        score((X, Y), by="el2n", model=model, verbose=0)
+
+
+def test_one_output_outside_0_and_1_is_refused():
+    model = linear_model(units=1, activation=None)
+    model.set_weights([np.zeros((FEATURES, 1)), np.array([1.5])])
+    message = "Received: predictions from 1.5 to 1.5"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        score((X, Y % 2), by="el2n", model=model, verbose=0)
+
+
+def test_half_precision_probabilities_are_accepted():
+    exact = linear_model()
+    half = keras.Sequential(
+        [
+            keras.Input((FEATURES,)),
+            keras.layers.Dense(CLASSES, "softmax", dtype="mixed_float16"),
+        ]
+    )
+    half.set_weights(exact.get_weights())
+    scores = score((X, Y), by="el2n", model=half, verbose=0)
+    assert half.predict_on_batch(X).dtype == np.float16
+    np.testing.assert_allclose(scores, el2n_of(exact, X, Y), atol=1e-2)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="only the first batch of two passes is compared"
+)
+def test_an_order_that_changes_after_the_first_batch_is_refused():
+    tail = pairs().skip(8).shuffle(NUM, seed=0)
+    dataset = pairs().take(8).concatenate(tail).batch(8)
+    with pytest.raises(ValueError, match="same order each time"):
+        score(dataset, model=linear_model(), verbose=0)
+
+
+def all_classes(predictions, labels):
+    return predictions
+
+
+def one_number_a_class(predictions, labels):
+    return np.mean(predictions, axis=0)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the shape of what the function returns is not checked"
+)
+@pytest.mark.parametrize("by", [all_classes, one_number_a_class])
+def test_a_function_that_gives_no_score_an_example_is_refused(by):
+    with pytest.raises(ValueError, match=r"Received: .*shape"):
+        score((X, Y), by=by, model=linear_model(), verbose=0)
+
+
+@pytest.mark.xfail(strict=True, reason="`batch_size` is not checked")
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_size_below_1_is_refused(batch_size):
+    message = f"Received: batch_size={batch_size}"
+    with pytest.raises(ValueError, match=message):
+        score((X, Y), model=linear_model(), batch_size=batch_size, verbose=0)

@@ -1,0 +1,310 @@
+import json
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from keras_eff.data import select
+from keras_eff.savings import Saving
+
+# Two large classes with high scores; a rare one that no score would keep.
+LABELS = np.array([0] * 40 + [1] * 36 + [2] * 4)
+SCORES = np.where(LABELS == 2, 0.0, np.linspace(1.0, 2.0, 80))
+
+
+def kept_by_class(selection, labels=LABELS):
+    return np.bincount(labels[selection.ids], minlength=3).tolist()
+
+
+@pytest.mark.parametrize(
+    ("keep", "size", "expected"),
+    [
+        (0.7, 10, 7),
+        (0.29, 100, 29),
+        (0.57, 100, 57),
+        (0.58, 50, 29),
+        (1 / 3, 7, 2),
+        (1 / 3, 9, 3),
+        (0.99, 10, 9),
+        (0.999, 1001, 999),
+        (1.0, 1, 1),
+        (1, 5, 5),
+        (0.1 + 0.2, 10, 3),
+        (0.8, 60_000, 48_000),
+    ],
+)
+@pytest.mark.parametrize("prefer", ["hard", "easy", "random"])
+def test_exactly_floor_of_keep_times_n_are_kept(keep, size, expected, prefer):
+    scores = np.random.default_rng(0).random(size)
+    kept = select(scores, keep=keep, prefer=prefer, seed=0)
+    assert len(kept.ids) == expected
+    assert kept.keep == expected / size
+
+
+def test_two_decimals_of_keep_are_exact_at_every_size():
+    for per_cent in range(1, 101):
+        for size in (1, 3, 7, 10, 99, 100, 101):
+            expected = int(Fraction(per_cent, 100) * size)  # no float noise
+            if expected:
+                kept = select(np.zeros(size), keep=per_cent / 100)
+                assert len(kept.ids) == expected, (per_cent, size)
+
+
+def test_hard_keeps_the_highest_and_easy_the_lowest_in_data_order():
+    scores = [0.5, 0.1, 0.9, 0.3, 0.7, 0.2]
+    assert select(scores, 0.5, "hard").ids.tolist() == [0, 2, 4]
+    assert select(scores, 0.5, "easy").ids.tolist() == [1, 3, 5]
+
+
+@pytest.mark.parametrize("prefer", ["hard", "easy"])
+def test_among_equal_scores_the_earlier_example_wins(prefer):
+    assert select(np.ones(9), 0.4, prefer).ids.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("prefer", "expected"), [("hard", [0, 1, 3]), ("easy", [0, 2, 4])]
+)
+def test_a_tie_at_the_cut_keeps_no_more_than_asked(prefer, expected):
+    assert select([2, 3, 1, 2, 1, 2], 0.5, prefer).ids.tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint64", "int8", "float16"])
+def test_easy_works_for_every_type_of_number(dtype):
+    scores = np.array([3, 0, 2, 0, 1], dtype)
+    assert select(scores, 0.6, "easy").ids.tolist() == [1, 3, 4]
+    assert select(scores, 0.4, "hard").ids.tolist() == [0, 2]
+
+
+def test_infinite_scores_have_a_rank():
+    scores = [0.0, np.inf, -np.inf, 1.0]
+    assert select(scores, 0.5, "hard").ids.tolist() == [1, 3]
+    assert select(scores, 0.5, "easy").ids.tolist() == [0, 2]
+
+
+def test_random_ignores_the_scores_and_is_uniform():
+    scores = np.arange(10)
+    counts = np.zeros(10)
+    for seed in range(400):
+        counts[select(scores, 0.5, "random", seed=seed).ids] += 1
+    # 400 draws at 1/2: the standard deviation is 10.
+    assert np.abs(counts - 200).max() < 50
+
+
+def test_a_seed_repeats_random_and_another_seed_does_not():
+    first, again, other = (
+        select(np.zeros(100), 0.5, "random", seed=seed).ids.tolist()
+        for seed in (3, 3, 4)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_random_without_a_seed_differs_each_time_whatever_numpy_s_seed():
+    draws = []
+    for _ in range(2):
+        np.random.seed(0)
+        draws.append(select(np.zeros(100), 0.5, "random").ids.tolist())
+    assert draws[0] != draws[1]
+
+
+def test_random_leaves_numpy_s_global_generator_alone():
+    before = np.random.get_state()[1].tolist()
+    select(np.zeros(100), 0.5, "random", seed=0)
+    assert np.random.get_state()[1].tolist() == before
+
+
+def test_a_rare_class_survives_with_labels_and_vanishes_without():
+    assert kept_by_class(select(SCORES, 0.5)) == [4, 36, 0]
+    # The floor: half of an equal share of 40 is int(0.5 * 40 / 3) = 6.
+    assert kept_by_class(select(SCORES, 0.5, labels=LABELS)) == [6, 30, 4]
+
+
+def test_the_floor_takes_the_best_of_the_class_at_the_end_that_is_kept():
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    scores = np.array([9, 8, 7, 6, 1, 3, 2, 0])
+    kept = {
+        prefer: select(
+            scores, 0.5, prefer, labels, min_per_class_share=0.5
+        ).ids.tolist()
+        for prefer in ("hard", "easy")
+    }
+    # Floor: int(0.5 * 4 / 2) = 1 of each class, the rest by score.
+    assert kept["hard"] == [0, 1, 2, 5]
+    assert kept["easy"] == [3, 4, 6, 7]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("prefer", ["hard", "easy", "random"])
+@pytest.mark.parametrize("keep", [0.1, 1 / 3, 0.5, 0.9])
+def test_each_class_keeps_its_floor_and_the_sum_stays_exact(
+    share, prefer, keep
+):
+    rng = np.random.default_rng(7)
+    labels = np.repeat([0, 1, 2], [60, 25, 5])
+    kept = select(rng.random(90), keep, prefer, labels, share, seed=1)
+    num_kept = int(Fraction(keep).limit_denominator(100) * 90)
+    floor = int(Fraction(share) * num_kept / 3)
+    counts = kept_by_class(kept, labels)
+    assert sum(counts) == num_kept
+    for count, size in zip(counts, (60, 25, 5), strict=True):
+        assert count >= min(size, floor)
+
+
+def test_a_full_share_gives_every_class_the_same_number():
+    labels = np.repeat([0, 1], [90, 10])
+    scores = np.arange(100) % 90  # the rare class is the easy one
+    kept = select(scores, 0.2, labels=labels, min_per_class_share=1.0)
+    assert kept_by_class(kept, labels) == [10, 10, 0]
+
+
+def test_more_classes_than_examples_kept_have_no_floor():
+    kept = select(np.arange(10), 0.3, labels=np.arange(10))
+    assert kept.ids.tolist() == [7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param(LABELS.reshape(-1, 1), id="column"),
+        pytest.param(LABELS.tolist(), id="list"),
+        pytest.param(LABELS * 100 - 7, id="not-from-0"),
+        pytest.param(LABELS.astype(str), id="strings"),
+    ],
+)
+def test_every_form_of_label_makes_the_same_selection(labels):
+    kept = select(SCORES, 0.5, labels=labels)
+    assert kept_by_class(kept) == [6, 30, 4]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="int(0.58 * 100 / 2) is 28: the floor has the float noise that "
+    "`keep` is rounded against",
+)
+def test_the_floor_of_a_class_is_safe_against_float_noise():
+    labels = np.repeat([0, 1], [150, 50])
+    scores = np.where(labels == 0, 1.0, 0.0)
+    kept = select(scores, 0.5, labels=labels, min_per_class_share=0.58)
+    assert kept_by_class(kept, labels)[1] == 29
+
+
+def test_a_selection_has_ascending_int64_ids_and_the_mask_of_them():
+    kept = select([0.1, 0.9, 0.5, 0.7], keep=0.5)
+    assert kept.ids.dtype == np.int64
+    assert kept.ids.tolist() == [1, 3]
+    assert kept.mask.tolist() == [False, True, False, True]
+    assert (kept.num_examples, kept.keep, kept.prefer) == (4, 0.5, "hard")
+    assert repr(kept) == "Selection(2 of 4 examples, prefer='hard')"
+
+
+def test_selecting_leaves_scores_and_labels_as_they_are():
+    scores, labels = SCORES.copy(), LABELS.copy()
+    select(scores, 0.5, "easy", labels)
+    np.testing.assert_array_equal(scores, SCORES)
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+def test_savings_are_the_examples_of_a_pass_and_the_costs_after_them():
+    cost = [
+        Saving("pruning", "seconds", 0, 1.5, measured=True),
+        Saving("pruning", "updates", 0, 12, measured=True),
+    ]
+    records = select(np.arange(10), 0.7, cost=cost).savings()
+    assert records[0] == Saving("pruning", "examples", 10, 7, measured=True)
+    assert records[0].saved_pct == 30.0
+    assert records[1:] == cost
+
+
+def test_savings_without_costs_are_one_record():
+    (record,) = select(np.arange(10), 0.7).savings()
+    assert (record.unit, record.baseline, record.actual) == ("examples", 10, 7)
+
+
+def test_a_selection_can_be_written_as_json():
+    cost = [Saving("pruning", "updates", 0, 3, measured=True)]
+    kept = select([0.1, 0.9, 0.5, 0.7], 0.5, "easy", cost=cost)
+    assert json.loads(json.dumps(kept.to_dict())) == {
+        "ids": [0, 2],
+        "num_examples": 4,
+        "prefer": "easy",
+        "cost": [
+            {
+                "technique": "pruning",
+                "unit": "updates",
+                "baseline": 0,
+                "actual": 3,
+                "measured": True,
+            }
+        ],
+    }
+
+
+FOUR = np.arange(4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"scores": [[1, 2]]},
+            "must be numbers of shape (n,). Received: scores of shape (1, 2) "
+            "and dtype int64",
+        ),
+        ({"scores": 3.0}, "Received: scores of shape () and dtype float64"),
+        ({"scores": ["a"]}, "Received: scores of shape (1,) and dtype <U1"),
+        ({"scores": [True]}, "Received: scores of shape (1,) and dtype bool"),
+        (
+            {"scores": [1, np.nan, np.nan]},
+            "must not contain NaN: it has no rank. Received: 2 NaN in 3",
+        ),
+        (
+            {"scores": [1, np.nan], "prefer": "random"},
+            "must not contain NaN: it has no rank. Received: 1 NaN in 2",
+        ),
+        ({"keep": 0}, "must be in (0, 1]: it is the fraction kept, not "),
+        ({"keep": 0}, "the fraction dropped. Received: keep=0"),
+        ({"keep": -0.1}, "the fraction dropped. Received: keep=-0.1"),
+        ({"keep": 1.01}, "the fraction dropped. Received: keep=1.01"),
+        ({"keep": 70}, "the fraction dropped. Received: keep=70"),
+        ({"keep": np.nan}, "the fraction dropped. Received: keep=nan"),
+        (
+            {"prefer": "hardest"},
+            "must be one of ('hard', 'easy', 'random'). Received: "
+            "prefer='hardest'",
+        ),
+        (
+            {"min_per_class_share": -0.5},
+            "must be in [0, 1]. Received: min_per_class_share=-0.5",
+        ),
+        (
+            {"min_per_class_share": 1.5},
+            "must be in [0, 1]. Received: min_per_class_share=1.5",
+        ),
+        (
+            {"labels": [0, 1, 1]},
+            "must have one label a score. Received: 3 labels, 4 scores",
+        ),
+        (
+            {"labels": np.eye(4)},
+            "must have one label a score. Received: 16 labels, 4 scores",
+        ),
+        (
+            {"cost": [Saving("pruning", "examples", 4, 2, True)]},
+            "must hold records with baseline 0: the baseline does not score. "
+            "Received: cost=[Saving(technique='pruning', unit='examples', "
+            "baseline=4, actual=2",
+        ),
+        (
+            {"keep": 0.2},
+            "must keep at least one example. Received: keep=0.2, 4 scores",
+        ),
+        (
+            {"scores": []},
+            "must keep at least one example. Received: keep=0.7, 0 scores",
+        ),
+    ],
+)
+def test_a_wrong_argument_is_named_with_what_was_received(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        select(**({"scores": FOUR} | arguments))

@@ -1,0 +1,104 @@
+"""One settings table: every public layer, callback and source, ready to use.
+
+A new technique is a row here; the contract tests in `test_contract.py` then
+hold it to what `checks.py` asks of all.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_eff as ke
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSetting:
+    make: Callable[..., keras.layers.Layer]
+    input_shape: tuple[int, ...]  # with the batch axis
+    output_shape: tuple[int, ...]
+
+
+LAYERS = {
+    "SparseDense": LayerSetting(
+        lambda **kwargs: ke.layers.SparseDense(
+            3,
+            sparsity=0.6,
+            activation_sparsity=0.4,
+            activation="relu",
+            **kwargs,
+        ),
+        input_shape=(6, 5),
+        output_shape=(6, 3),
+    ),
+    "SparseDense, sequence": LayerSetting(
+        lambda **kwargs: ke.layers.SparseDense(
+            3, sparsity=0.5, use_bias=False, **kwargs
+        ),
+        input_shape=(4, 7, 5),
+        output_shape=(4, 7, 3),
+    ),
+    "GhostBatchNormalization": LayerSetting(
+        lambda **kwargs: ke.layers.GhostBatchNormalization(
+            ghost_batch_size=2, **kwargs
+        ),
+        input_shape=(7, 5),
+        output_shape=(7, 5),
+    ),
+    "GhostBatchNormalization, image": LayerSetting(
+        lambda **kwargs: ke.layers.GhostBatchNormalization(
+            ghost_batch_size=3, axis=1, scale=False, **kwargs
+        ),
+        input_shape=(7, 2, 4, 3),
+        output_shape=(7, 2, 4, 3),
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSetting:
+    """Makes `(callback, data arguments of fit)` from `(x, y)`."""
+
+    make: Callable[[Any, Any], tuple[keras.callbacks.Callback, dict]]
+
+
+def _batch_size_schedule(x, y):
+    schedule = ke.callbacks.BatchSizeSchedule(
+        ke.schedules.steps(4, {1: 8, 2: 2})
+    )
+    return schedule, {"x": schedule.batch((x, y), seed=0)}
+
+
+def _savings_ledger(x, y):
+    return ke.callbacks.SavingsLedger(verbose=0), {"x": x, "y": y}
+
+
+CALLBACKS = {
+    "BatchSizeSchedule": FitSetting(_batch_size_schedule),
+    "SavingsLedger": FitSetting(_savings_ledger),
+}
+
+
+def _trained_schedule():
+    schedule, data = _batch_size_schedule(
+        np.ones((10, 2), "float32"), np.ones((10, 1), "float32")
+    )
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(**data, epochs=3, callbacks=[schedule], verbose=0)
+    return schedule
+
+
+def _built_sparse_dense():
+    layer = ke.layers.SparseDense(3, sparsity=0.5)
+    layer.build((None, 4))
+    return layer
+
+
+SOURCES = {
+    "SparseDense": _built_sparse_dense,
+    "BatchSizeSchedule": _trained_schedule,
+    "Selection": lambda: ke.data.select([0.1, 0.3, 0.2], keep=0.7),
+}

@@ -1,0 +1,200 @@
+"""The house keeps its rules: who imports what, names, sizes (DESIGN 4, 5)."""
+
+import ast
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import keras_eff
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "keras_eff"
+PLUGIN = ROOT / "tensorboard_plugins" / "tensorboard_plugin_keras_eff"
+SOURCES = sorted([*PACKAGE.rglob("*.py"), *PLUGIN.rglob("*.py")])
+MAX_LINES = 300
+
+VOCABULARY = {"schedules", "scores", "savings", "flops"}
+# Programs, not techniques: they use the public parts of all rooms.
+PROGRAMS = {"cli", "datasets", "demo", "demo_table"}
+# A technique may be several files; these belong together.
+ROOMS = {
+    "callbacks.batch_size_schedule": {
+        "callbacks.batch_size_plan",
+        "callbacks.learning_rate",
+        "callbacks.scheduled_batches",
+    },
+    "callbacks.savings_ledger": {
+        "callbacks.savings_events",
+        "callbacks.savings_file",
+    },
+    "layers.sparse_dense": {"layers.swat"},
+    "data.pruning": {"data.selection"},
+    "flops": {"model_calls"},
+}
+MAY_IMPORT_TENSORFLOW = ("data.", "callbacks.", "cascade.", "flops")
+LIGHT = {"matplotlib", "codecarbon", "sklearn", "jax", "apache_beam"}
+
+
+def name_of(path):
+    """keras_eff/layers/swat.py -> layers.swat; a package: its folder."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports_of(path, top_level_only=False):
+    """Returns the dotted names that a file imports."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def own_imports_of(path):
+    """Returns the modules of keras_eff that a file imports."""
+    modules = {name_of(source) for source in PACKAGE.rglob("*.py")}
+    found = set()
+    for name in imports_of(path):
+        if name.startswith("keras_eff."):
+            dotted = name.removeprefix("keras_eff.")
+            is_module = dotted in modules
+            found.add(dotted if is_module else dotted.rpartition(".")[0])
+    return found
+
+
+def modules():
+    return [
+        path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.name != "__init__.py"
+    ]
+
+
+by_module = pytest.mark.parametrize("path", modules(), ids=name_of)
+
+
+@by_module
+def test_imports_follow_the_house(path):
+    name, imported = name_of(path), own_imports_of(path)
+    room = ROOMS.get(name, set())
+    if name in VOCABULARY:
+        assert imported <= room
+    elif name not in PROGRAMS:
+        assert imported <= VOCABULARY | room
+
+
+@by_module
+def test_tensorflow_is_imported_only_where_it_may(path):
+    name = name_of(path)
+    if not name.startswith(MAY_IMPORT_TENSORFLOW):
+        roots = {module.split(".")[0] for module in imports_of(path)}
+        assert "tensorflow" not in roots
+    if name == "flops":
+        assert "tensorflow" not in imports_of(path, top_level_only=True)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
+def test_no_private_keras_and_no_patching(path):
+    for name in imports_of(path):
+        assert not name.startswith("keras.src")
+        assert not any(
+            part.startswith("_") and not part.startswith("__")
+            for part in name.split(".")[1:]
+        )
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PLUGIN.rglob("*.py")), ids=lambda p: p.name
+)
+def test_the_plugin_stands_alone(path):
+    roots = {name.split(".")[0] for name in imports_of(path)}
+    allowed = {"tensorboard", "werkzeug", "tensorboard_plugin_keras_eff"}
+    assert roots <= allowed | set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
+def test_files_are_read_in_one_sitting(path):
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+    assert path.stem not in {"utils", "helpers", "base", "common"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in PACKAGE.rglob("__init__.py")],
+    ids=name_of,
+)
+def test_packages_only_re_export(path):
+    body = ast.parse(path.read_text()).body
+    assert isinstance(body[0].value, ast.Constant)
+    for node in body[1:]:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            assert alias.asname == alias.name
+
+
+def test_public_names_are_those_of_the_design():
+    assert {name for name in vars(keras_eff) if not name.startswith("_")} >= {
+        "callbacks",
+        "data",
+        "flops",
+        "layers",
+        "savings",
+        "schedules",
+        "scores",
+    }
+
+
+def test_every_source_file_has_a_test_file():
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    tested_with = {
+        "batch_size_plan": "batch_size_schedule",
+        "demo_table": "demo",
+        "learning_rate": "batch_size_schedule",
+        "model_calls": "flops",
+        "savings_events": "savings_ledger",
+        "savings_file": "savings_ledger",
+        "swat": "sparse_dense",
+    }
+    for path in modules():
+        stem = tested_with.get(path.stem, path.stem)
+        assert f"test_{stem}.py" in tests
+
+
+def test_importing_the_package_is_light():
+    """Keras 3.15 itself imports scikit-learn where it is installed."""
+    code = (
+        "import sys, keras; before = set(sys.modules); import keras_eff; "
+        f"print(sorted({LIGHT} & (set(sys.modules) - before)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.strip() == "[]"
+
+
+@by_module
+def test_no_module_imports_a_heavy_package_at_its_top(path):
+    roots = {
+        name.split(".")[0] for name in imports_of(path, top_level_only=True)
+    }
+    assert not roots & LIGHT
+
+
+def test_every_public_callable_is_documented():
+    for package in ("callbacks", "data", "layers", "schedules", "scores"):
+        module = importlib.import_module(f"keras_eff.{package}")
+        for name, value in vars(module).items():
+            is_ours = getattr(value, "__module__", "").startswith("keras_eff")
+            if is_ours and not name.startswith("_") and callable(value):
+                assert value.__doc__, f"{package}.{name}"

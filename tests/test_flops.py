@@ -1,0 +1,147 @@
+import json
+import re
+
+import keras
+import pytest
+import rich.console
+from keras import layers
+
+import keras_eff as ke
+from keras_eff import flops
+
+
+def test_dense_stack_by_hand():
+    model = keras.Sequential(
+        [
+            keras.Input((64,)),
+            layers.Dense(128),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Dense(10),
+        ]
+    )
+    report = flops.count(model)
+    assert report.forward == 2 * 64 * 128 + 2 * 128 * 10
+    assert report.training == 3 * report.forward
+    assert report.executed_training == report.dense_training == report.training
+    assert [row.forward for row in report.layers] == [16384, 0, 0, 2560]
+    assert report.unsupported == ()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "expected"),
+    [
+        # shared/notes/budget.md, vector 35
+        (layers.Conv2D(16, 3, padding="same"), (32, 32, 3), 884_736),
+        (layers.Conv2D(4, 3, strides=2), (9, 9, 2), 2 * 9 * 2 * 4 * 16),
+        (layers.Conv2D(4, 3, groups=2), (5, 5, 6), 2 * 9 * 3 * 4 * 9),
+        (layers.Conv1D(4, 5), (9, 3), 2 * 5 * 3 * 4 * 5),
+        (layers.Dense(5), (7, 3), 2 * 3 * 5 * 7),
+    ],
+)
+def test_one_layer_by_hand(layer, shape, expected):
+    report = flops.count(keras.Sequential([keras.Input(shape), layer]))
+    assert report.forward == expected
+
+
+def test_sparsity_is_theoretical_and_execution_is_dense():
+    layer = ke.layers.SparseDense(10, sparsity=0.8, activation_sparsity=0.5)
+    model = keras.Sequential([keras.Input((100,)), layer])
+    report = flops.count(model)
+    assert report.dense_forward == report.executed_forward == 2000
+    assert report.dense_training == report.executed_training == 6000
+    assert report.forward == pytest.approx(0.2 * 2000)
+    # forward and input gradient keep 20 %, the weight gradient 50 %
+    assert report.training == pytest.approx(2000 * (0.2 + 0.2 + 0.5))
+
+
+def test_a_layer_called_twice_counts_twice():
+    x = keras.Input((8,))
+    shared = layers.Dense(8, name="shared")
+    report = flops.count(keras.Model(x, shared(shared(x))))
+    assert [row.path for row in report.layers if row.forward] == ["shared"] * 2
+    assert report.forward == 2 * (2 * 8 * 8)
+
+
+def test_nested_models_are_opened_and_named_by_path():
+    inner = keras.Sequential([layers.Dense(4, name="a")], name="inner")
+    x = keras.Input((3,))
+    y = layers.Dense(2, name="b")(inner(x))
+    report = flops.count(keras.Model(x, layers.Add()([y, y])))
+    counted = {row.path: row.forward for row in report.layers if row.forward}
+    assert counted == {"inner/a": 24, "b": 16}
+
+
+def test_what_is_not_counted_is_listed_with_the_reason():
+    x = keras.Input((None, 8))
+    y = layers.Dense(8, name="ragged")(x)
+    y = layers.LSTM(4, name="recurrent")(y)
+    report = flops.count(keras.Model(x, y * 2.0))
+    reasons = {row.path: row.reason for row in report.unsupported}
+    assert reasons["ragged"] == "shape (None, None, 8) is not static " + (
+        "beyond the batch"
+    )
+    assert "no rule for this layer" in reasons["recurrent"]
+    assert len(reasons) == 3  # the multiplication is an operation, no layer
+    assert report.forward == 0
+
+
+def test_a_rule_of_a_subclass_wins():
+    class Free(layers.Dense):
+        pass
+
+    @flops.rule(Free)
+    def _free(layer, input_shape, output_shape):
+        return flops.Flops.of_dense(0)
+
+    x = keras.Input((3,))
+    report = flops.count(keras.Model(x, Free(2)(layers.Dense(3)(x))))
+    assert report.forward == 18
+
+
+def test_counting_changes_nothing():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    before = model.get_config(), [w.numpy().tolist() for w in model.weights]
+    assert flops.count(model) == flops.count(model)
+    after = model.get_config(), [w.numpy().tolist() for w in model.weights]
+    assert after == before
+    assert model.layers[0].output.shape == (None, 3)
+
+
+def test_the_report_is_a_table_and_a_dictionary():
+    x = keras.Input((4,))
+    y = layers.LSTM(2, name="lstm")(layers.Reshape((2, 2))(x))
+    report = flops.count(keras.Model(x, layers.Dense(3, name="head")(y)))
+    console = rich.console.Console(record=True, width=120)
+    console.print(report)
+    shown = console.export_text()
+    assert re.search(r"head \(Dense\).* 36 .* 36 .* 36", shown)
+    assert re.search(r"lstm \(LSTM\).*not counted", shown)
+    content = json.loads(json.dumps(report.to_dict()))
+    assert content["unsupported"][0]["path"] == "lstm"
+
+
+class Subclassed(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Subclassed, "Received: model of type Subclassed"),
+        (
+            lambda: keras.Sequential([layers.Dense(2)], name="m"),
+            "Received: model='m', not built",
+        ),
+    ],
+)
+def test_models_that_cannot_be_counted_are_named(make, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        flops.count(make())
+
+
+def test_an_unknown_convention_is_named():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    with pytest.raises(ValueError, match="Received: convention='6N'"):
+        flops.count(model, convention="6N")
