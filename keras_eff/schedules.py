@@ -130,8 +130,7 @@ def steps(initial: Number, changes: Mapping[int, Number]):
 
     Args:
         initial: number, the value before the first change.
-        changes: mapping of epoch (integer, at least 1) to the value that
-            holds from that epoch on.
+        changes: mapping of epoch (integer, at least 1) to value.
 
     Raises:
         ValueError: if an epoch is below 1 or a value is not finite.
@@ -188,7 +187,7 @@ def doubling(initial: Number, every: int, max_value: Number | None = None):
     Args:
         initial: number, the value of the first `every` epochs.
         every: integer, at least 1, epochs between doublings.
-        max_value: number, the cap. `None` means no cap. Defaults to `None`.
+        max_value: number, the cap. Defaults to `None`, no cap.
 
     Raises:
         ValueError: if `every` is below 1, or `max_value` below `initial`.
@@ -217,9 +216,7 @@ def doubling(initial: Number, every: int, max_value: Number | None = None):
 
 @_verb
 def warmup(schedule: ScheduleLike, epochs: int, start: Number = 0):
-    """Climbs from `start` to the value of `schedule` at epoch `epochs`.
-
-    After the climb `schedule` holds, at its own epochs (it is not shifted).
+    """Climbs from `start` to what `schedule` is at epoch `epochs`, then on it.
 
     Args:
         schedule: number or schedule, what follows the climb.
