@@ -1,23 +1,29 @@
 """The command `keras-eff`."""
 
-import os
+import logging
 import pathlib
+import re
 
 import click
+import rich
+
+from keras_eff import demo as recipes
+from keras_eff import demo_table
+from keras_eff.datasets import LOADERS
 
 
 @click.group()
 @click.version_option(package_name="keras-eff")
 def main() -> None:
     """Train and use large Keras models for less, and see what it saved."""
-    # TensorFlow's start-up notes are not for the users of a command.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow's notes to programmers are not for the users of a command.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @main.command()
 @click.option(
     "--data",
-    type=click.Choice(["digits", "fashion-mnist"]),
+    type=click.Choice(list(LOADERS)),
     default="digits",
     show_default=True,
     help="Data set; digits come with scikit-learn.",
@@ -43,22 +49,17 @@ def main() -> None:
 )
 def demo(data: str, epochs: int | None, seeds: int, out: pathlib.Path) -> None:
     """Train a plain Keras recipe and the efficient one on the same data."""
-    # Imported here: `keras-eff --help` must not wait for TensorFlow.
-    import rich.console
-
-    from keras_eff import demo as recipes
-
-    run = new_run_folder(out)
     try:
-        results = recipes.compare(
-            data, epochs or recipes.EPOCHS[data], seeds, run
-        )
+        loaded = LOADERS[data]()
     except FileNotFoundError as error:
-        run.rmdir()
         raise click.ClickException(str(error)) from error
-    console = rich.console.Console()
-    console.print(recipes.table(results))
-    console.print(f"\nSee the curves:  tensorboard --logdir {run}")
+    run = new_run_folder(out)
+    results = recipes.compare(
+        loaded, epochs or recipes.EPOCHS[data], seeds, run
+    )
+    rich.print(demo_table.table(results))
+    click.echo(demo_table.verdict(results))
+    click.echo(f"\nSee the curves:  tensorboard --logdir {run}")
 
 
 def new_run_folder(out: pathlib.Path) -> pathlib.Path:
@@ -67,7 +68,8 @@ def new_run_folder(out: pathlib.Path) -> pathlib.Path:
     Args:
         out: path of the folder of all runs.
     """
-    taken = [int(path.name[4:]) for path in out.glob("run-[0-9]*")]
+    names = (re.match(r"run-(\d+)", path.name) for path in out.glob("run-*"))
+    taken = (int(name.group(1)) for name in names if name)
     run = out / f"run-{max(taken, default=0) + 1:03d}"
     run.mkdir(parents=True)
     return run

@@ -4,6 +4,7 @@ import gzip
 import os
 import pathlib
 import struct
+import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -97,11 +98,17 @@ def read_idx(path: pathlib.Path) -> np.ndarray:
     Reference:
     - [LeCun, the IDX format](http://yann.lecun.com/exdb/mnist/)
     """
-    content = gzip.decompress(path.read_bytes())
     # Two zero bytes, the type (8 = unsigned byte), the number of axes, then
     # the size of each axis as a big-endian 32-bit integer.
-    zeros, kind, num_axes = struct.unpack_from(">HBB", content)
-    shape = struct.unpack_from(f">{num_axes}I", content, offset=4)
+    try:
+        content = gzip.decompress(path.read_bytes())
+        zeros, kind, num_axes = struct.unpack_from(">HBB", content)
+        shape = struct.unpack_from(f">{num_axes}I", content, offset=4)
+    except (EOFError, gzip.BadGzipFile, struct.error, zlib.error) as error:
+        raise ValueError(
+            "The file must be a whole gzipped IDX file. Received: "
+            f"path={str(path)!r}: {error}"
+        ) from error
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * num_axes)
     if zeros or kind != 8 or values.size != np.prod(shape):
         raise ValueError(

@@ -18,7 +18,6 @@ from keras_eff import data as eff_data
 from keras_eff import flops
 from keras_eff import layers
 from keras_eff import schedules
-from keras_eff.datasets import LOADERS
 from keras_eff.datasets import Data
 from keras_eff.demo_table import Result
 from keras_eff.savings import Saving
@@ -160,12 +159,12 @@ def decay(epochs: int) -> schedules.Schedule:
 
 
 def compare(
-    name: str, epochs: int, num_seeds: int, out: pathlib.Path
+    data: Data, epochs: int, num_seeds: int, out: pathlib.Path
 ) -> dict[str, list[Result]]:
     """Trains every recipe with every seed and shows the progress.
 
     Args:
-        name: string, a key of `datasets.LOADERS`.
+        data: `Data`, what to train and test on.
         epochs: integer, epochs of each recipe.
         num_seeds: integer, repetitions.
         out: path of an empty folder for the runs.
@@ -173,7 +172,6 @@ def compare(
     Returns:
         Dictionary recipe -> one `Result` a seed.
     """
-    data = LOADERS[name]()
     results = {recipe: [] for recipe in RECIPES}
     with rich.progress.Progress() as progress:
         bar = progress.add_task("training", total=None)

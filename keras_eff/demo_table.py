@@ -75,3 +75,24 @@ def _quantity(results, recipe, baseline, quantity):
         return cell
     saved = saved_pct(np.mean(used(baseline)), np.mean(values))
     return f"{cell} ({-saved:+.0f} %)"
+
+
+def verdict(results: dict[str, list[Result]]) -> str:
+    """Returns in one sentence what the last recipe did to the wall time."""
+    baseline, *_, ours = results
+    times = {
+        recipe: np.mean([r.totals["seconds"].used for r in results[recipe]])
+        for recipe in (baseline, ours)
+    }
+    ratio = times[ours] / times[baseline]
+    sentence = (
+        f"On this machine {ours} took {ratio:.2f} times the wall time of "
+        f"{baseline}."
+    )
+    if ratio > 1:
+        sentence += (
+            " It multiplies the zeros of its sparse layers, and selecting them "
+            "takes time; fewer updates do not make up for it on a model this "
+            "small."
+        )
+    return sentence

@@ -22,9 +22,10 @@ def calls_of(model: keras.Model) -> Iterator[tuple[str, Any, Any]]:
         ValueError: if the model is subclassed or not built.
 
     Example:
-    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Flatten()])
+    >>> layer = keras.layers.Flatten(name="flat")
+    >>> model = keras.Sequential([keras.Input((8,)), layer])
     >>> [(path, shape) for path, _, shape in calls_of(model)]
-    [('flatten', (None, 8))]
+    [('flat', (None, 8))]
     """
     if not _is_opened(model):
         raise ValueError(

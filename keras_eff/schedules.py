@@ -98,11 +98,12 @@ def _verb(rule: Callable[..., Callable[[int], Number]]):
 
 
 def as_schedule(value: ScheduleLike) -> Callable[[int], Number]:
-    """Returns `value` itself if it is callable, else `constant(value)`.
-
-    Args:
-        value: number or callable `epoch -> number`; a TypeError otherwise.
-    """
+    """Returns `value` itself if it is callable, else `constant(value)`."""
+    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+        raise TypeError(
+            "A schedule must map epochs; those of Keras map steps: wrap it in "
+            f"a function of the epoch. Received: {type(value).__name__}"
+        )
     return value if callable(value) else constant(value)
 
 
@@ -114,7 +115,7 @@ def constant(value: Number):
         value: finite number.
 
     Raises:
-        TypeError: if `value` is not a number. ValueError: if not finite.
+        TypeError, ValueError: if `value` is not a number, or not finite.
 
     Example:
     >>> constant(32)(7)
@@ -133,7 +134,7 @@ def steps(initial: Number, changes: Mapping[int, Number]):
         changes: mapping of epoch (integer, at least 1) to value.
 
     Raises:
-        ValueError: if an epoch is below 1 or a value is not finite.
+        ValueError: if an epoch is below 1, or a value not finite.
 
     Example:
     >>> [steps(0.1, {2: 0.02})(epoch) for epoch in range(4)]
@@ -281,18 +282,15 @@ def join(schedules: Sequence[ScheduleLike], boundaries: Sequence[int]):
 
 
 def _check_number(value: Any, name: str) -> None:
+    received = f"Received: {name}={value!r}"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(
-            f"Argument `{name}` must be a number. Received: {name}={value!r}"
-        )
+        raise TypeError(f"Argument `{name}` must be a number. {received}")
     if not math.isfinite(value):
-        raise ValueError(
-            f"Argument `{name}` must be finite. Received: {name}={value}"
-        )
+        raise ValueError(f"Argument `{name}` must be finite. {received}")
 
 
 def _check_epochs(value: Any, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if type(value) is not int or value < 1:
         raise ValueError(
             f"Argument `{name}` counts whole epochs and must be at least 1. "
             f"Received: {name}={value!r}"

@@ -49,6 +49,10 @@ def el2n(probabilities, labels):
     Returns:
         Float32 tensor of shape `(batch,)`, in `[0, sqrt(2)]`.
 
+    Raises:
+        ValueError: if an integer label is not in `[0, classes)` (outside of
+            traced functions).
+
     Example:
     >>> import numpy as np
     >>> probabilities = np.array([[1.0, 0.0], [0.5, 0.5], [1.0, 0.0]])
@@ -70,6 +74,12 @@ def el2n(probabilities, labels):
         targets = ops.cast(labels, "float32")
     else:
         flat = ops.cast(ops.reshape(labels, (-1,)), "int32")
+        if _is_known(ops.any(flat < 0) | ops.any(flat >= classes)):
+            raise ValueError(
+                "Argument `labels` must be classes from 0 on, below "
+                f"{classes}, the number of predictions. Received: labels "
+                f"from {int(ops.min(flat))} to {int(ops.max(flat))}"
+            )
         targets = ops.one_hot(flat, classes, dtype="float32")
     return ops.sqrt(ops.sum(ops.square(probabilities - targets), axis=-1))
 
@@ -130,7 +140,7 @@ def kth_largest_magnitude(x, k):
             "Argument `k` must be between 1 and the number of entries. "
             f"Received: k={k}, x of shape {tuple(x.shape)}"
         )
-    if _is_known_to_have_nan(x):
+    if _is_known(ops.any(ops.isnan(x))):
         raise ValueError(
             "Argument `x` must not contain NaN: it has no magnitude to rank. "
             f"Received: x of shape {tuple(x.shape)} with NaN"
@@ -225,8 +235,9 @@ def _static_size(x: Any) -> int | None:
     return None if None in dimensions else math.prod(dimensions)
 
 
-def _is_known_to_have_nan(x: Any) -> bool:
+def _is_known(condition: Any) -> bool:
+    """Returns whether a condition holds, as far as it can be known."""
     try:
-        return bool(ops.any(ops.isnan(x)))
+        return bool(condition)
     except TypeError:  # A symbolic tensor has no truth value yet.
         return False

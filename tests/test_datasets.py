@@ -138,10 +138,6 @@ def test_a_file_that_is_no_idx_file_of_bytes_is_refused(
         read_idx(path)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="struct.error, EOFError or BadGzipFile instead of ValueError",
-)
 @pytest.mark.parametrize(
     "content",
     [

@@ -8,6 +8,7 @@ import rich.console
 
 from keras_eff import datasets
 from keras_eff import demo
+from keras_eff import demo_table
 from keras_eff.savings import Total
 
 NUM, NUM_TEST = 990, 200  # 792 kept: odd last batches at every size
@@ -27,9 +28,7 @@ def tiny_digits():
 def run(tmp_path_factory):
     """The results of all recipes, and the folder of the run."""
     out = tmp_path_factory.mktemp("run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(demo.LOADERS, "digits", tiny_digits)
-        return demo.compare("digits", EPOCHS, SEEDS, out), out
+    return demo.compare(tiny_digits(), EPOCHS, SEEDS, out), out
 
 
 def content_of(run, recipe, seed):
@@ -240,7 +239,7 @@ def rows_of(results):
     """The table as text: label -> the rest of its line."""
     console = rich.console.Console(width=200)
     with console.capture() as captured:
-        console.print(demo.table(results))
+        console.print(demo_table.table(results))
     lines = [
         [cell.strip() for cell in line.strip("│┃").split("│")]
         for line in captured.get().splitlines()
@@ -251,7 +250,7 @@ def rows_of(results):
 
 def result_of(accuracy, **used):
     totals = {name: Total(value, None, True) for name, value in used.items()}
-    return demo.Result(accuracy, totals)
+    return demo_table.Result(accuracy, totals)
 
 
 def test_the_table_shows_means_and_differences_in_named_rows():
@@ -313,3 +312,14 @@ def test_the_efficient_model_has_the_shapes_of_the_plain_one():
     plain, ours = ([w.shape for w in m.get_weights()] for m in models)
     assert plain == ours
     assert models[1].output_shape == (None, 10)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(2, "2.00"), (0.5, "0.50")])
+def test_the_verdict_says_how_long_and_why_only_when_longer(seconds, words):
+    def result(used):
+        return demo_table.Result(0.9, {"seconds": Total(used, None, True)})
+
+    results = {"plain": [result(1.0)] * 2, "ours": [result(seconds)] * 2}
+    verdict = demo_table.verdict(results)
+    assert f"ours took {words} times the wall time of plain." in verdict
+    assert ("multiplies the zeros" in verdict) is (seconds > 1)

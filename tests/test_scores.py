@@ -141,6 +141,13 @@ def test_el2n_is_high_for_a_wrong_label():
     assert right < 0.1 < 1.3 < wrong
 
 
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 1]])
+def test_el2n_names_labels_that_are_no_class(labels):
+    message = f"Received: labels from {min(labels)} to {max(labels)}"
+    with pytest.raises(ValueError, match=message):
+        scores.el2n(np.full((2, 3), 1 / 3), np.array(labels))
+
+
 def test_top_k_breaks_ties_by_position():
     values = [0.5, 0.9, 0.5, 0.5, np.inf, -np.inf]
     assert scores.top_k(values, 0).tolist() == []

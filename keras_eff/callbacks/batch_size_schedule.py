@@ -83,17 +83,15 @@ class BatchSizeSchedule(keras.callbacks.Callback):
                 f"{list(_RULES)}, a number or a schedule. Received: "
                 f"learning_rate={learning_rate!r}"
             )
-        if max_batch_size is not None and max_batch_size < 1:
-            raise ValueError(
-                "Argument `max_batch_size` must be at least 1. Received: "
-                f"max_batch_size={max_batch_size}"
-            )
+        if max_batch_size is not None:
+            _check_size(max_batch_size, "max_batch_size")
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.max_batch_size = max_batch_size
         self._batch_size_at_epoch = schedules.as_schedule(batch_size)
         self._datasets: list[ScheduledBatches] = []
         self._dataset: ScheduledBatches | None = None  # what `fit` reads
+        self._shared_rate: SharedLearningRate | None = None
         self._epoch = 0
         self._counts_before_epoch = (0, 0)  # (updates, examples)
         self._updates_of_epoch = 0
@@ -109,11 +107,14 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         """Turns the decay of a learning rate into growth of the batch.
 
         Each epoch keeps the ratio of learning rate and batch size that
-        `lr_schedule` has with `batch_size` held constant. The batch grows
-        as far as `max_batch_size`; what is left decays the learning rate.
+        `lr_schedule` has with `batch_size` held constant. Where the learning
+        rate is below its peak so far, the batch grows instead, as far as
+        `max_batch_size`; what is left decays the learning rate. A warm-up
+        stays as it is.
 
         Args:
-            lr_schedule: schedule `epoch -> learning rate`, positive.
+            lr_schedule: schedule `epoch -> learning rate`, positive from
+                epoch 0 on.
             batch_size: positive integer, the batch size at epoch 0.
             max_batch_size: integer, cap of the batch size. About a tenth of
                 the examples is the paper's. Defaults to `None`, no cap.
@@ -135,16 +136,17 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         - [Smith et al., 2018](https://arxiv.org/abs/1711.00489)
         """
         rate_at = schedules.as_schedule(lr_schedule)
+        _check_size(batch_size, "batch_size")
 
         def size_at(epoch: int) -> float:
-            rates = rate_at(0), rate_at(epoch)
+            rates = [rate_at(earlier) for earlier in range(epoch + 1)]
             if min(rates) <= 0:
                 raise ValueError(
                     "Argument `lr_schedule` must be positive: the batch grows "
                     "by its inverse. Received: a learning rate of "
-                    f"{min(rates)} at epoch {epoch}"
+                    f"{min(rates)} at epoch {rates.index(min(rates))}"
                 )
-            return batch_size * max(1.0, rates[0] / rates[1])
+            return batch_size * max(rates) / rates[-1]
 
         def scaled_rate_at(epoch: int) -> float:
             return rate_at(epoch) * schedule._size_at(epoch) / batch_size
@@ -238,6 +240,8 @@ class BatchSizeSchedule(keras.callbacks.Callback):
                 "of them in `fit`"
             )
         self._dataset = read[-1]
+        if self._shared_rate is not None:
+            self._shared_rate.restore()  # An interrupted `fit` left it.
         if self.learning_rate is not None:
             self._shared_rate = SharedLearningRate(self.model.optimizer)
 
@@ -255,6 +259,7 @@ class BatchSizeSchedule(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self.learning_rate is not None:
             self._shared_rate.restore()
+            self._shared_rate = None
         for dataset in self._datasets:
             dataset.num_passes = 0
 
@@ -281,3 +286,11 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             ratio = self._size_at(epoch) / self._size_at(0)
             return initial_rate * _RULES[self.learning_rate](ratio)
         return schedules.as_schedule(self.learning_rate)(epoch)
+
+
+def _check_size(value: Any, argument: str) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"Argument `{argument}` must be a positive integer. Received: "
+            f"{argument}={value!r}"
+        )

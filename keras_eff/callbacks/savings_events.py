@@ -25,8 +25,10 @@ class SavingsEvents:
         log_dir: path of the run.
     """
 
+    FOLDER = "efficiency"
+
     def __init__(self, log_dir: str | os.PathLike):
-        path = pathlib.Path(log_dir) / "efficiency"
+        path = pathlib.Path(log_dir) / self.FOLDER
         self._writer = tf.summary.create_file_writer(str(path))
 
     def write_manifest(

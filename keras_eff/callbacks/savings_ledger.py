@@ -40,7 +40,7 @@ class SavingsLedger(keras.callbacks.Callback):
     keeps its own ledger.
 
     Args:
-        log_dir: path of the run, new or without a `savings.json`. `None`
+        log_dir: path of the run, without the files of another ledger. `None`
             writes nothing. Defaults to `None`.
         sources: objects with `savings() -> list[Saving]`: a `Selection`, a
             `BatchSizeSchedule`, ... Defaults to `()`.
@@ -52,7 +52,7 @@ class SavingsLedger(keras.callbacks.Callback):
     Raises:
         TypeError: if a source has no `savings`.
         ValueError: if `baseline` is no `savings.json` of this schema.
-        FileExistsError: in `fit`, if `log_dir` already has a `savings.json`.
+        FileExistsError: in `fit`, if `log_dir` has another ledger's files.
 
     Example:
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
@@ -174,10 +174,12 @@ class SavingsLedger(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._count_flops()
         if self.log_dir is not None and not self._history:
-            if self._path.exists():
+            events = self._path.with_name(SavingsEvents.FOLDER)
+            if self._path.exists() or events.exists():
                 raise FileExistsError(
-                    "`log_dir` must be new: the ledger of another run is "
-                    f"never overwritten. Received: log_dir={self.log_dir!r}"
+                    "Argument `log_dir` must be new: what another run wrote "
+                    "is never overwritten or mixed. Received: "
+                    f"log_dir={self.log_dir!r}"
                 )
         self._started = time.perf_counter()
 

@@ -33,8 +33,8 @@ def score(
             `(batch,)`. Defaults to `"el2n"`.
         model: `keras.Model`, or several: their scores are averaged. For EL2N
             a model a few epochs into training ranks best.
-        batch_size: integer, examples a prediction. A batched dataset keeps
-            its own. Defaults to `256`.
+        batch_size: positive integer, examples a prediction. A batched
+            dataset keeps its own. Defaults to `256`.
         from_logits: bool, whether the model returns logits; they go through
             a softmax (one output: a sigmoid). Defaults to `False`.
         verbose: `"auto"`, `0` or `1`: progress bar. Defaults to `"auto"`.
@@ -43,8 +43,10 @@ def score(
         Float32 array of shape `(examples,)`.
 
     Raises:
-        ValueError: if `by` is unknown, `model` is missing, the data are not
-            pairs or change their order, or EL2N gets no probabilities.
+        ValueError: if `by` is unknown or does not give one score an example,
+            `model` is missing, `batch_size` is below 1, the data are not
+            pairs, are infinite or begin with other examples on a second pass
+            (only the first batch is compared), or EL2N gets no probabilities.
 
     Example:
     >>> model = keras.Sequential(
@@ -68,6 +70,11 @@ def score(
             "Argument `model` must be a Keras model, or several: the score "
             f"compares its predictions with the labels. Received: {model!r}"
         )
+    if batch_size < 1:
+        raise ValueError(
+            "Argument `batch_size` must be at least 1. Received: "
+            f"batch_size={batch_size}"
+        )
     rule = by if callable(by) else _BY_NAME[by]
     batches, num_batches = _batches_of(dataset, models[0], batch_size)
     progress = keras.utils.Progbar(
@@ -75,11 +82,11 @@ def score(
     )
     scores = []
     for x, y in batches:
-        by_model = [
-            rule(_predict(member, x, from_logits, check=by == "el2n"), y)
-            for member in models
-        ]
-        scores.append(np.mean([ops.convert_to_numpy(s) for s in by_model], 0))
+        by_model = []
+        for member in models:
+            predictions = _predict(member, x, from_logits, check=by == "el2n")
+            by_model.append(_checked(rule(predictions, y), len(predictions)))
+        scores.append(np.mean(by_model, axis=0))
         progress.add(1)
     return np.concatenate(scores).astype(np.float32)
 
@@ -100,6 +107,16 @@ def _predict(model, x, from_logits, check):
     return predictions
 
 
+def _checked(scores, num_examples) -> np.ndarray:
+    scores = ops.convert_to_numpy(scores)
+    if scores.shape != (num_examples,):
+        raise ValueError(
+            "Argument `by` must return one score an example. Received: scores "
+            f"of shape {scores.shape} for {num_examples} examples"
+        )
+    return scores
+
+
 def _are_probabilities(predictions: np.ndarray) -> bool:
     tolerance = 1e-2  # half-precision models
     in_range = (predictions >= 0) & (predictions <= 1 + tolerance)
@@ -116,8 +133,13 @@ def _batches_of(
     if isinstance(dataset, tf.data.Dataset):
         if not _is_batched(dataset, model):
             dataset = dataset.batch(batch_size)
-        _check_order(dataset)
         num_batches = int(dataset.cardinality())
+        if num_batches == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "Argument `dataset` must end: score it before `repeat`. "
+                "Received: a dataset of infinite cardinality"
+            )
+        _check_order(dataset)
         return iter(dataset), num_batches if num_batches >= 0 else None
     if not isinstance(dataset, tuple) or len(dataset) != 2:
         raise ValueError(

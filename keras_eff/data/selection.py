@@ -112,10 +112,9 @@ def select(
     Reference:
     - [Sorscher et al., 2022](https://arxiv.org/abs/2206.14486)
     """
-    scores = np.asarray(scores)
+    scores, cost = np.asarray(scores), tuple(cost)
     _check(scores, keep, prefer, labels, min_per_class_share, cost)
-    # Rounded first: 0.7 * 10 must not become 6.999.
-    num_kept = int(round(keep * len(scores), 6))
+    num_kept = _whole(keep * len(scores))
     if num_kept == 0:
         raise ValueError(
             "Argument `keep` must keep at least one example. Received: "
@@ -134,13 +133,18 @@ def select(
     rest = np.setdiff1d(np.arange(len(scores)), kept)
     best = rest[_scores.top_k(rank[rest], num_kept - len(kept))]
     ids = np.sort(np.concatenate([kept, best]))
-    return Selection(ids, len(scores), prefer, tuple(cost))
+    return Selection(ids, len(scores), prefer, cost)
+
+
+def _whole(number: float) -> int:
+    """Rounds down, but 56.99999999999999 to 57: it is 0.57 * 100."""
+    return int(round(number, 6))
 
 
 def _class_floors(rank, labels, num_kept, share) -> list[int]:
     """Returns the best examples of each class, as many as its floor."""
     classes = np.unique(labels)
-    floor = int(share * num_kept / len(classes))
+    floor = _whole(share * num_kept / len(classes))
     kept = []
     for label in classes:
         members = np.flatnonzero(labels == label)
@@ -177,8 +181,9 @@ def _check(scores, keep, prefer, labels, min_per_class_share, cost) -> None:
         )
     if labels is not None and np.size(labels) != len(scores):
         raise ValueError(
-            "Argument `labels` must have one label a score. Received: "
-            f"{np.size(labels)} labels, {len(scores)} scores"
+            "Argument `labels` must be one class a score, not one-hot. "
+            f"Received: labels of shape {np.shape(labels)}, {len(scores)} "
+            "scores"
         )
     if not all(saving.is_cost for saving in cost):
         raise ValueError(

@@ -396,12 +396,14 @@ def test_plans_of_the_paper(schedule, num_examples, epochs, kept, dropped):
             [3, 2.4, 0.24, 0.024],
         ),
         (
-            ke.schedules.warmup(0.4, epochs=2, start=0.1),
+            ke.schedules.warmup(
+                ke.schedules.steps(0.4, {4: 0.1}), epochs=2, start=0.1
+            ),
             32,
             None,
-            (0, 1, 2),
-            [32, 32, 32],
-            [0.1, 0.25, 0.4],
+            (0, 1, 2, 4),
+            [32, 32, 32, 128],
+            [0.1, 0.25, 0.4, 0.4],
         ),
     ],
 )
@@ -454,6 +456,11 @@ def test_the_plan_is_a_dictionary_and_a_table():
             ValueError,
             "Received: max_batch_size=0",
         ),
+        (
+            {"batch_size": 64, "max_batch_size": 33.5},
+            ValueError,
+            "Received: max_batch_size=33.5",
+        ),
     ],
 )
 def test_bad_arguments_are_named(arguments, error, message):
@@ -467,6 +474,40 @@ def test_a_rate_of_zero_cannot_become_growth():
     message = "Received: a learning rate of 0.0 at epoch 3"
     with pytest.raises(ValueError, match=re.escape(message)):
         schedule.plan(100, 4)
+
+
+@pytest.mark.parametrize("size", [0, 32.5, "8"])
+def test_growth_starts_from_a_whole_batch(size):
+    with pytest.raises(ValueError, match=f"Received: batch_size={size!r}"):
+        BatchSizeSchedule.from_learning_rate(0.1, size)
+
+
+def test_a_keras_schedule_counts_steps_and_is_refused():
+    rate = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    with pytest.raises(TypeError, match="Received: ExponentialDecay"):
+        BatchSizeSchedule.from_learning_rate(rate, 8)
+
+
+def test_an_interrupted_fit_is_taken_back_by_the_next():
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    schedule = BatchSizeSchedule(ke.schedules.steps(8, {1: 16}))
+    model = SeenExamples()
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    data, epochs = data_of("arrays", schedule), Epochs()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(
+            data,
+            epochs=2,
+            initial_epoch=1,
+            callbacks=[schedule, Interrupt()],
+            verbose=0,
+        )
+    model.fit(data, epochs=2, callbacks=[schedule, epochs], verbose=0)
+    assert epochs.rates == pytest.approx([1e-3, 2e-3])
+    assert float(model.optimizer.learning_rate) == np.float32(1e-3)
 
 
 def test_other_data_than_those_of_batch_are_refused():

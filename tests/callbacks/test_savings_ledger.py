@@ -353,6 +353,20 @@ def test_another_runs_file_is_never_overwritten(tmp_path):
     assert (tmp_path / "savings.json").read_bytes() == before
 
 
+def test_the_events_of_an_interrupted_run_are_not_mixed(tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    ledger = SavingsLedger(tmp_path, verbose=0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(ledger, 2, callbacks=[Interrupt()])
+    assert not (tmp_path / "savings.json").exists()
+    with pytest.raises(FileExistsError, match="or mixed"):
+        fit(SavingsLedger(tmp_path, verbose=0), 1)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "savings.json"
     savings_file.write(path, {"schema": 1})
