@@ -127,15 +127,15 @@ class Stream:
                 "(-1 is infinite, -2 unknown)"
             )
         self._lock = threading.Lock()
-        self.restart()
+        self._is_over = True
 
     def restart(self) -> None:
         """Makes the next read the first one of a new pass."""
-        self._iterator = None
-        self._seen = 0
+        with self._lock:
+            self._is_over = True
 
     def read(self, index: int, epoch: int, batch_size: int) -> Any:
-        """Returns the next batch.
+        """Returns the next batch of the pass, or the first of a new one.
 
         Args:
             index: ignored. `fit(shuffle=True)` asks for the batches of a
@@ -148,20 +148,24 @@ class Stream:
                 cardinality says.
         """
         with self._lock:
-            if self._iterator is None:
+            if self._is_over:
+                self._batch_size, self._left = batch_size, self.num_examples
                 batches = self.dataset.batch(batch_size)
                 self._iterator = batches.as_numpy_iterator()
-            expected = min(batch_size, self.num_examples - self._seen)
-            batch = next(self._iterator, ())
-            size = max(map(len, keras.tree.flatten(batch)), default=0)
-            self._seen += size
-            is_last = self._seen == self.num_examples
-            has_more = is_last and next(self._iterator, None) is not None
+            return self._read_next()
+
+    def _read_next(self) -> Any:
+        expected = min(self._batch_size, self._left)
+        batch = next(self._iterator, ())
+        size = max(map(len, keras.tree.flatten(batch)), default=0)
+        self._left -= size
+        self._is_over = self._left <= 0
+        has_more = self._is_over and next(self._iterator, None) is not None
         if size != expected or has_more:
             raise RuntimeError(
                 "The dataset must have as many examples as its cardinality "
                 f"says, {self.num_examples}; it has "
-                f"{'more' if size > expected or has_more else 'fewer'}."
+                f"{'more' if self._is_over else 'fewer'}."
             )
         return batch
 

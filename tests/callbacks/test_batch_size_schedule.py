@@ -189,6 +189,22 @@ def test_a_slow_dataset_and_a_model_that_is_built_by_fit():
             assert ids == list(range(40))
 
 
+@kinds
+def test_one_dataset_serves_many_fits_even_after_a_stop(kind):
+    class StopAtBatch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 5
+
+    schedule = BatchSizeSchedule(GROW_AND_SHRINK)
+    data = data_of(kind, schedule)
+    for stop in ([], [StopAtBatch()], []):
+        _, epochs = fit(schedule, data, callbacks=stop)
+        for batches in epochs.batches if not stop else ():
+            ids = sorted(id_ for batch in batches for id_ in batch)
+            assert ids == list(range(100))
+    assert [len(batches) for batches in epochs.batches] == [13, 7, 25]
+
+
 def test_users_arrays_are_never_changed():
     x, y = arrays()
     copies = x.copy(), y.copy()
