@@ -1,4 +1,4 @@
-"""Claim: a scheduled batch costs no more than a fixed one of the same size."""
+"""What a scheduled batch costs in `fit` beside a fixed one of its size."""
 
 from functools import partial
 

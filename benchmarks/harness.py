@@ -34,13 +34,13 @@ def seconds(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def record(name: str, claim: str, rows: list[dict]) -> None:
+def record(name: str, question: str, rows: list[dict]) -> None:
     """Prints the rows and writes them to `results/<name>.json`."""
-    print(claim)
+    print(question)
     for row in rows:
         print("  ", ", ".join(f"{key}: {_short(row[key])}" for key in row))
     content = {
-        "claim": claim,
+        "question": question,
         "date": datetime.date.today().isoformat(),
         "machine": f"{_processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),

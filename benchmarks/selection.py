@@ -1,4 +1,4 @@
-"""Claim: bisecting the bits finds the k-th magnitude faster than top-k."""
+"""How much faster bisecting the bits finds the k-th magnitude than top-k."""
 
 from functools import partial
 

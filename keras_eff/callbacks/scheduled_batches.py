@@ -150,7 +150,9 @@ class Stream:
         with self._lock:
             if self._is_over:
                 self._batch_size, self._left = batch_size, self.num_examples
-                batches = self.dataset.batch(batch_size)
+                batches = self.dataset.batch(batch_size).prefetch(
+                    tf.data.AUTOTUNE
+                )
                 self._iterator = batches.as_numpy_iterator()
             return self._read_next()
 
