@@ -31,7 +31,7 @@ def main() -> None:
 @click.option(
     "--epochs",
     type=click.IntRange(min=4),
-    help="Epochs of each recipe.  [default: 40 digits, 12 fashion-mnist]",
+    help="Epochs of each recipe.  [default: 20 digits, 12 fashion-mnist]",
 )
 @click.option(
     "--seeds",

@@ -22,7 +22,7 @@ from keras_eff.datasets import Data
 from keras_eff.demo_table import Result
 from keras_eff.savings import Saving
 
-EPOCHS = {"digits": 40, "fashion-mnist": 12}
+EPOCHS = {"digits": 20, "fashion-mnist": 12}
 UNITS = 128
 BATCH_SIZE = 32
 LEARNING_RATE = 0.1

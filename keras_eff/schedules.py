@@ -4,6 +4,7 @@ import functools
 import inspect
 import itertools
 import math
+import numbers
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -283,14 +284,15 @@ def join(schedules: Sequence[ScheduleLike], boundaries: Sequence[int]):
 
 def _check_number(value: Any, name: str) -> None:
     received = f"Received: {name}={value!r}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"Argument `{name}` must be a number. {received}")
     if not math.isfinite(value):
         raise ValueError(f"Argument `{name}` must be finite. {received}")
 
 
 def _check_epochs(value: Any, name: str) -> None:
-    if type(value) is not int or value < 1:
+    is_integer = isinstance(value, numbers.Integral)
+    if not is_integer or isinstance(value, bool) or value < 1:
         raise ValueError(
             f"Argument `{name}` counts whole epochs and must be at least 1. "
             f"Received: {name}={value!r}"

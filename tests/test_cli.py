@@ -64,7 +64,7 @@ def test_help_names_the_command_and_every_option():
     assert result.exit_code == 0
     for option in ("--data", "--epochs", "--seeds", "--out"):
         assert option in result.output
-    assert "[default: 40 digits, 12 fashion-mnist]" in words(result.output)
+    assert "[default: 20 digits, 12 fashion-mnist]" in words(result.output)
 
 
 def test_the_version_is_that_of_the_package():

@@ -1,26 +1,20 @@
 """Grow (or shrink) the batch inside one `model.fit`."""
 
-import math
-from collections.abc import Callable
+import weakref
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_eff import schedules
+from keras_eff.callbacks.batch_size_plan import ByEpoch
 from keras_eff.callbacks.batch_size_plan import Plan
+from keras_eff.callbacks.batch_size_plan import growth_for_decay
 from keras_eff.callbacks.learning_rate import SharedLearningRate
 from keras_eff.callbacks.scheduled_batches import Arrays
 from keras_eff.callbacks.scheduled_batches import ScheduledBatches
 from keras_eff.callbacks.scheduled_batches import Stream
 from keras_eff.savings import Saving
-
-# How the learning rate follows the batch: ratio of batch sizes -> factor.
-_RULES: dict[str | None, Callable[[float], float]] = {
-    "linear": lambda ratio: ratio,
-    "sqrt": math.sqrt,
-    None: lambda ratio: 1.0,
-}
 
 
 class BatchSizeSchedule(keras.callbacks.Callback):
@@ -33,13 +27,13 @@ class BatchSizeSchedule(keras.callbacks.Callback):
 
     What it does not give: fewer FLOPs. An epoch costs the same
     multiplications; what is saved are updates, and time where a larger batch
-    uses the device better.
+    uses the device better. Feeding costs a little more than `fit` with a
+    fixed batch. Under XLA each new batch size compiles once more.
 
-    The learning rate is changed only when the batch size changes, by a
-    factor, so that reductions by `ReduceLROnPlateau` stay; at the end of
-    `fit` the factor is taken back. At the start of `fit` the optimizer is
-    taken to hold the learning rate of the first batch size. Momentum is not
-    corrected. Under XLA each new batch size compiles once more.
+    The learning rate is multiplied when the batch size changes, and what
+    `ReduceLROnPlateau` makes of it stays; the end of `fit` takes the factor
+    back. Momentum is not corrected. A callback that sets the learning rate
+    itself, such as `LearningRateScheduler`, goes with `learning_rate=None`.
 
     Args:
         batch_size: integer or schedule `epoch -> batch size`. Fractions, as
@@ -54,8 +48,10 @@ class BatchSizeSchedule(keras.callbacks.Callback):
     Raises:
         ValueError: if `learning_rate` is an unknown rule, `max_batch_size`
             is below 1, or a scheduled batch size is below 1 or not finite;
-            in `fit`, if the data are not from `batch`, or the optimizer's
-            learning rate is itself a schedule and a rule should change it.
+            in `fit`, if the data are not from `batch` or `steps_per_epoch`
+            is given, if the optimizer's learning rate is itself a schedule,
+            or if training resumes and a rule cannot know the learning rate
+            of epoch 0.
 
     Example:
     >>> import numpy as np
@@ -76,26 +72,17 @@ class BatchSizeSchedule(keras.callbacks.Callback):
 
     def __init__(self, batch_size, learning_rate="linear", max_batch_size=None):
         super().__init__()
-        is_rule = learning_rate is None or isinstance(learning_rate, str)
-        if is_rule and learning_rate not in _RULES:
-            raise ValueError(
-                "Argument `learning_rate` must be one of "
-                f"{list(_RULES)}, a number or a schedule. Received: "
-                f"learning_rate={learning_rate!r}"
-            )
-        if max_batch_size is not None:
-            _check_size(max_batch_size, "max_batch_size")
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.max_batch_size = max_batch_size
-        self._batch_size_at_epoch = schedules.as_schedule(batch_size)
-        self._datasets: list[ScheduledBatches] = []
+        self._by_epoch = ByEpoch(batch_size, learning_rate, max_batch_size)
+        self._datasets: weakref.WeakSet[ScheduledBatches] = weakref.WeakSet()
         self._dataset: ScheduledBatches | None = None  # what `fit` reads
         self._shared_rate: SharedLearningRate | None = None
+        self._rate_left_by_fit: float | None = None
         self._epoch = 0
         self._counts_before_epoch = (0, 0)  # (updates, examples)
         self._updates_of_epoch = 0
-        self._size_at(0)  # A bad first size is found here, not in `fit`.
 
     @classmethod
     def from_learning_rate(
@@ -135,24 +122,10 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         Reference:
         - [Smith et al., 2018](https://arxiv.org/abs/1711.00489)
         """
-        rate_at = schedules.as_schedule(lr_schedule)
-        _check_size(batch_size, "batch_size")
-
-        def size_at(epoch: int) -> float:
-            rates = [rate_at(earlier) for earlier in range(epoch + 1)]
-            if min(rates) <= 0:
-                raise ValueError(
-                    "Argument `lr_schedule` must be positive: the batch grows "
-                    "by its inverse. Received: a learning rate of "
-                    f"{min(rates)} at epoch {rates.index(min(rates))}"
-                )
-            return batch_size * max(rates) / rates[-1]
-
-        def scaled_rate_at(epoch: int) -> float:
-            return rate_at(epoch) * schedule._size_at(epoch) / batch_size
-
-        schedule = cls(size_at, scaled_rate_at, max_batch_size)
-        return schedule
+        return cls(
+            *growth_for_decay(lr_schedule, batch_size, max_batch_size),
+            max_batch_size,
+        )
 
     def batch(self, data: Any, shuffle: bool = True, seed: int | None = None):
         """Returns the data for `model.fit`, in batches of the scheduled size.
@@ -181,9 +154,9 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         else:
             source = Arrays(data, shuffle, seed)
         dataset = ScheduledBatches(
-            source, lambda: (self._epoch, self._size_at(self._epoch))
+            source, lambda: (self._epoch, self._by_epoch.size_at(self._epoch))
         )
-        self._datasets.append(dataset)
+        self._datasets.add(dataset)
         return dataset
 
     def plan(
@@ -203,12 +176,8 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             learning_rate: float, the optimizer's at epoch 0. Not used if the
                 schedule sets the learning rate itself. Defaults to `1.0`.
         """
-        return Plan.of(
-            num_examples,
-            epochs,
-            drop_remainder,
-            size_at=self._size_at,
-            rate_at=lambda epoch: self._rate_at(epoch, learning_rate),
+        return self._by_epoch.plan(
+            num_examples, epochs, drop_remainder, learning_rate
         )
 
     def savings(self) -> list[Saving]:
@@ -218,7 +187,7 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         epoch 0: `examples / batch size`, not rounded up.
         """
         updates, examples = self._counts()
-        baseline = examples / self._size_at(0)
+        baseline = examples / self._by_epoch.size_at(0)
         return [
             Saving(
                 "batch_size_schedule",
@@ -230,26 +199,28 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         ]
 
     def on_train_begin(self, logs=None):
-        # Keras ends a pass of the training data just before this.
-        read = [data for data in self._datasets if data.num_passes]
+        # The object that `fit` counts its steps with names the data it reads.
+        steps = self.params["steps"]
+        read = [data for data in self._datasets if data.num_batches is steps]
         if not read:
             raise ValueError(
                 "`fit` must train on the data that `BatchSizeSchedule.batch` "
-                "returns: the batch size of other data cannot change. "
-                f"Received: {len(self._datasets)} datasets from `batch`, none "
-                "of them in `fit`"
+                "returns, without `steps_per_epoch`: the batch size of other "
+                f"data cannot change. Received: other data, of {steps} steps"
             )
-        self._dataset = read[-1]
+        (self._dataset,) = read
         if self._shared_rate is not None:
             self._shared_rate.restore()  # An interrupted `fit` left it.
-        if self.learning_rate is not None:
-            self._shared_rate = SharedLearningRate(self.model.optimizer)
+            self._shared_rate = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._counts_before_epoch = self._counts()
-        self._epoch, self._updates_of_epoch = epoch, 0
+        self._close_epoch()
+        self._epoch = epoch
         if self.learning_rate is not None:
-            rate = self._rate_at(epoch, self._shared_rate.initial)
+            # Not before: BackupAndRestore also sets it when training begins.
+            if self._shared_rate is None:
+                self._share_rate(epoch)
+            rate = self._by_epoch.rate_at(epoch, self._shared_rate.initial)
             self._shared_rate.write(rate)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -257,40 +228,34 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         self._updates_of_epoch = min(batch + 1, int(self._dataset.num_batches))
 
     def on_train_end(self, logs=None):
-        if self.learning_rate is not None:
+        self._close_epoch()
+        self._epoch = 0
+        if self._shared_rate is not None:
             self._shared_rate.restore()
+            self._rate_left_by_fit = self._shared_rate.read()
             self._shared_rate = None
-        for dataset in self._datasets:
-            dataset.num_passes = 0
 
-    def _counts(self):
+    def _close_epoch(self):
+        self._counts_before_epoch = self._counts()
+        self._updates_of_epoch = 0
+
+    def _counts(self) -> tuple[int, int]:
         """Returns (updates, examples) so far, the running epoch included."""
         updates, examples = self._counts_before_epoch
         if self._updates_of_epoch:
-            seen = self._updates_of_epoch * self._size_at(self._epoch)
+            seen = self._updates_of_epoch * self._by_epoch.size_at(self._epoch)
             examples += min(seen, self._dataset.num_examples)
         return updates + self._updates_of_epoch, examples
 
-    def _size_at(self, epoch: int) -> int:
-        value = self._batch_size_at_epoch(epoch)
-        if not math.isfinite(value) or round(value) < 1:
+    def _share_rate(self, epoch: int) -> None:
+        self._shared_rate = SharedLearningRate(self.model.optimizer)
+        initial = self._shared_rate.initial
+        is_known = epoch == 0 or initial == self._rate_left_by_fit
+        if isinstance(self.learning_rate, str) and not is_known:
             raise ValueError(
-                "Argument `batch_size` must be finite and at least 1 at every "
-                f"epoch. Received: a batch size of {value} at epoch {epoch}"
+                f"With learning_rate={self.learning_rate!r} training must "
+                "start at epoch 0: a checkpoint does not tell whether its "
+                "learning rate is already scaled. Pass `learning_rate=` a "
+                "schedule, which sets it by epoch. Received: training from "
+                f"epoch {epoch}, a learning rate of {initial:g}"
             )
-        size = round(value)
-        return min(size, self.max_batch_size or size)
-
-    def _rate_at(self, epoch: int, initial_rate: float) -> float:
-        if self.learning_rate is None or isinstance(self.learning_rate, str):
-            ratio = self._size_at(epoch) / self._size_at(0)
-            return initial_rate * _RULES[self.learning_rate](ratio)
-        return schedules.as_schedule(self.learning_rate)(epoch)
-
-
-def _check_size(value: Any, argument: str) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"Argument `{argument}` must be a positive integer. Received: "
-            f"{argument}={value!r}"
-        )

@@ -1,6 +1,7 @@
 """A learning rate that is scheduled while other callbacks change it too."""
 
 import keras
+from keras import ops
 
 
 class SharedLearningRate:
@@ -19,7 +20,7 @@ class SharedLearningRate:
 
     def __init__(self, optimizer: keras.optimizers.Optimizer):
         self.optimizer = optimizer
-        self.initial = self._written = self._read()
+        self.initial = self._written = self.read()
         self._factor_of_others = 1.0
         try:
             self.write(self.initial)
@@ -37,15 +38,18 @@ class SharedLearningRate:
         Args:
             rate: float, what the learning rate were without the others.
         """
-        current = self._read()
+        current = self.read()
         if current != self._written:
             self._factor_of_others *= current / self._written
         self.optimizer.learning_rate = rate * self._factor_of_others
-        self._written = self._read()
+        self._written = self.read()
 
     def restore(self) -> None:
         """Takes back all own changes, and none of the others'."""
         self.write(self.initial)
 
-    def _read(self) -> float:
-        return float(self.optimizer.learning_rate)
+    def read(self) -> float:
+        """Returns the learning rate that is in the optimizer now."""
+        # By way of a tensor: a distributed variable is no number.
+        rate = ops.convert_to_tensor(self.optimizer.learning_rate)
+        return float(ops.convert_to_numpy(rate))

@@ -30,7 +30,11 @@ class ScheduledBatches(keras.utils.PyDataset):
         super().__init__()
         self.source = source
         self.in_force = in_force
-        self.num_passes = 0
+        # `fit` reads this once and keeps it for all epochs; the object that
+        # it keeps must know the number of the epoch at hand.
+        self._num_batches = LiveInteger(
+            lambda: -(-self.num_examples // self.in_force()[1])
+        )
 
     @property
     def num_examples(self) -> int:
@@ -39,12 +43,8 @@ class ScheduledBatches(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> "LiveInteger":
-        """Batches in a pass at the batch size in force when it is read."""
-        # `fit` reads this once and keeps it for all epochs; the object that
-        # it keeps must know the number of the epoch at hand.
-        return LiveInteger(
-            lambda: num_batches(self.num_examples, self.in_force()[1])
-        )
+        """Batches in a pass at the batch size in force when it is used."""
+        return self._num_batches
 
     def __getitem__(self, index: int) -> Any:
         return self.source.read(index, *self.in_force())
@@ -52,10 +52,6 @@ class ScheduledBatches(keras.utils.PyDataset):
     def on_epoch_begin(self) -> None:
         """Starts a pass; Keras calls it."""
         self.source.restart()
-
-    def on_epoch_end(self) -> None:
-        """Ends a pass; Keras also calls it when `fit` starts."""
-        self.num_passes += 1
 
 
 class Arrays:
@@ -69,7 +65,8 @@ class Arrays:
             `keras.utils.set_random_seed` seeds.
 
     Raises:
-        ValueError: if there are no examples or the first axes differ.
+        ValueError: if there are no examples, the first axes differ, or an
+            array holds strings or objects.
     """
 
     def __init__(self, data: Any, shuffle: bool, seed: int | None):
@@ -81,6 +78,12 @@ class Arrays:
                 "Argument `data` must hold arrays with the same number of "
                 "examples, at least one. Received: arrays of shapes "
                 f"{[leaf.shape for leaf in leaves]}"
+            )
+        if any(leaf.dtype.kind in "OSU" for leaf in leaves):
+            raise ValueError(
+                "Argument `data` must hold arrays of numbers; strings fit into "
+                "a `tf.data.Dataset`. Received: arrays of dtypes "
+                f"{[str(leaf.dtype) for leaf in leaves]}"
             )
         (self.num_examples,) = lengths
         self.shuffle = shuffle
@@ -112,7 +115,8 @@ class Stream:
         dataset: `tf.data.Dataset` of known, finite cardinality.
 
     Raises:
-        ValueError: if the cardinality is unknown, infinite or zero.
+        ValueError: if the cardinality is unknown, infinite or zero, or an
+            element is not a dense tensor.
     """
 
     def __init__(self, dataset: tf.data.Dataset):
@@ -125,6 +129,12 @@ class Stream:
                 "`tf.data.experimental.assert_cardinality(n)`. Received: "
                 f"cardinality={self.num_examples} "
                 "(-1 is infinite, -2 unknown)"
+            )
+        specs = keras.tree.flatten(dataset.element_spec)
+        if not all(isinstance(spec, tf.TensorSpec) for spec in specs):
+            raise ValueError(
+                "Argument `data` must yield dense tensors. Received: elements "
+                f"{dataset.element_spec}"
             )
         self._lock = threading.Lock()
         self._is_over = True
@@ -153,7 +163,7 @@ class Stream:
                 batches = self.dataset.batch(batch_size).prefetch(
                     tf.data.AUTOTUNE
                 )
-                self._iterator = batches.as_numpy_iterator()
+                self._iterator = iter(batches)
             return self._read_next()
 
     def _read_next(self) -> Any:
@@ -221,8 +231,3 @@ class LiveInteger:
 
     def __repr__(self) -> str:
         return repr(self._read())
-
-
-def num_batches(num_examples: int, batch_size: int) -> int:
-    """Returns `ceil(num_examples / batch_size)`."""
-    return -(-num_examples // batch_size)

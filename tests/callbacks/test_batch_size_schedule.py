@@ -311,10 +311,44 @@ def test_a_loss_scale_optimizer_is_scheduled_too():
     assert rates == pytest.approx([1e-4, 2e-4])
 
 
-def test_resuming_at_an_epoch_takes_its_size():
-    schedule = BatchSizeSchedule(GROW_AND_SHRINK)
+@pytest.mark.parametrize("rule", [None, 0.5], ids=str)
+def test_resuming_at_an_epoch_takes_its_size(rule):
+    schedule = BatchSizeSchedule(GROW_AND_SHRINK, learning_rate=rule)
     _, epochs = fit(schedule, data_of("arrays", schedule), initial_epoch=2)
     assert [len(batches) for batches in epochs.batches] == [25]
+    assert epochs.rates == pytest.approx([rule or 1e-6])
+
+
+def test_a_rule_resumes_where_its_own_fit_ended():
+    schedule = BatchSizeSchedule(GROW_AND_SHRINK)
+    model = SeenExamples()
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    data, epochs = data_of("arrays", schedule), Epochs()
+    callbacks = [schedule, epochs]
+    model.fit(data, epochs=2, callbacks=callbacks, verbose=0)
+    model.fit(data, epochs=3, initial_epoch=2, callbacks=callbacks, verbose=0)
+    assert epochs.rates == pytest.approx([1e-3, 2e-3, 5e-4])
+
+
+def test_a_rule_refuses_a_checkpoint_that_may_be_scaled_already(tmp_path):
+    """Else the factor of the checkpoint would be put on twice."""
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    for interrupt in ([Interrupt()], []):
+        schedule = BatchSizeSchedule(ke.schedules.doubling(8, every=1))
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        error = KeyboardInterrupt if interrupt else ValueError
+        message = None if interrupt else "Received: training from epoch 2"
+        data = data_of("arrays", schedule)
+        callbacks = [schedule, backup, *interrupt]
+        with pytest.raises(error, match=message):
+            model.fit(data, epochs=3, callbacks=callbacks, verbose=0)
 
 
 def test_savings_count_updates_of_all_fits_and_of_a_stopped_epoch():
@@ -334,14 +368,29 @@ def test_savings_count_updates_of_all_fits_and_of_a_stopped_epoch():
     assert saving.measured
 
 
+def test_savings_are_those_of_what_was_trained_on():
+    """Ragged passes, two data sets, and one that is only evaluated."""
+    schedule = BatchSizeSchedule(GROW_AND_SHRINK)
+    large, small = data_of("arrays", schedule), data_of("arrays", schedule, 50)
+    model = SeenExamples()
+    model.compile(keras.optimizers.SGD(1e-6), "mse")
+    model.evaluate(small, verbose=0)
+    for data, examples, updates in ((large, 300, 45), (small, 450, 69)):
+        model.fit(data, epochs=3, callbacks=[schedule], verbose=0)
+        model.evaluate(small, verbose=0)
+        (saving,) = schedule.savings()
+        assert (saving.baseline, saving.actual) == (examples / 8, updates)
+
+
 def test_without_the_callback_the_first_size_holds():
     schedule = BatchSizeSchedule(GROW_AND_SHRINK)
     model = SeenExamples()
     model.compile(keras.optimizers.SGD(1e-6), "mse")
     epochs = Epochs()
     data = data_of("arrays", schedule)
-    model.fit(data, epochs=2, callbacks=[epochs], verbose=0)
-    assert [len(batches) for batches in epochs.batches] == [13, 13]
+    for callbacks in ([epochs], [schedule], [epochs]):
+        model.fit(data, epochs=2, callbacks=callbacks, verbose=0)
+    assert [len(batches) for batches in epochs.batches] == [13] * 4
     assert np.isfinite(model.evaluate(data, verbose=0))
 
 
@@ -507,20 +556,15 @@ def test_a_keras_schedule_counts_steps_and_is_refused():
 def test_an_interrupted_fit_is_taken_back_by_the_next():
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            raise KeyboardInterrupt
+            if epoch == 1:
+                raise KeyboardInterrupt
 
     schedule = BatchSizeSchedule(ke.schedules.steps(8, {1: 16}))
     model = SeenExamples()
     model.compile(keras.optimizers.SGD(1e-3), "mse")
     data, epochs = data_of("arrays", schedule), Epochs()
     with pytest.raises(KeyboardInterrupt):
-        model.fit(
-            data,
-            epochs=2,
-            initial_epoch=1,
-            callbacks=[schedule, Interrupt()],
-            verbose=0,
-        )
+        model.fit(data, epochs=2, callbacks=[schedule, Interrupt()], verbose=0)
     model.fit(data, epochs=2, callbacks=[schedule, epochs], verbose=0)
     assert epochs.rates == pytest.approx([1e-3, 2e-3])
     assert float(model.optimizer.learning_rate) == np.float32(1e-3)
@@ -531,9 +575,45 @@ def test_other_data_than_those_of_batch_are_refused():
     data_of("arrays", schedule)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    message = "Received: 1 datasets from `batch`, none of them in `fit`"
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(ValueError, match="Received: other data, of 4 steps"):
         model.fit(*arrays(), callbacks=[schedule], verbose=0)
+
+
+def test_data_that_were_only_evaluated_are_no_training_data():
+    schedule = BatchSizeSchedule(GROW_AND_SHRINK)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.evaluate(data_of("arrays", schedule), verbose=0)
+    with pytest.raises(ValueError, match="Received: other data"):
+        model.fit(*arrays(), callbacks=[schedule], verbose=0)
+
+
+def test_steps_per_epoch_is_refused():
+    schedule = BatchSizeSchedule(GROW_AND_SHRINK)
+    with pytest.raises(ValueError, match="without `steps_per_epoch`"):
+        fit(schedule, data_of("arrays", schedule), steps_per_epoch=5)
+
+
+def test_a_schedule_that_is_not_pure_still_loses_nothing():
+    sizes = np.random.default_rng(0).integers(3, 30, size=10_000)
+    draw = iter(sizes.tolist())
+    schedule = BatchSizeSchedule(lambda epoch: next(draw))
+    _, epochs = fit(schedule, data_of("arrays", schedule))
+    for batches in epochs.batches:
+        ids = sorted(id_ for batch in batches for id_ in batch)
+        assert ids == list(range(100))
+
+
+def test_each_epoch_of_a_decay_is_asked_once():
+    asked = []
+
+    def rate_at(epoch):
+        asked.append(epoch)
+        return 0.1 / (1 + epoch)
+
+    schedule = BatchSizeSchedule.from_learning_rate(rate_at, 8)
+    schedule.plan(1000, 50)
+    assert sorted(asked) == list(range(50))
 
 
 def test_an_optimizer_with_its_own_schedule_is_refused_or_left_alone():

@@ -1,3 +1,4 @@
+import concurrent.futures
 import re
 
 import numpy as np
@@ -7,12 +8,11 @@ import tensorflow as tf
 from keras_eff.callbacks.scheduled_batches import Arrays
 from keras_eff.callbacks.scheduled_batches import LiveInteger
 from keras_eff.callbacks.scheduled_batches import Stream
-from keras_eff.callbacks.scheduled_batches import num_batches
 
 
 def read_all(source, epoch, batch_size):
     source.restart()
-    count = num_batches(source.num_examples, batch_size)
+    count = -(-source.num_examples // batch_size)
     return [source.read(index, epoch, batch_size) for index in range(count)]
 
 
@@ -67,7 +67,7 @@ def test_a_pass_over_a_dataset_is_in_its_order_whatever_is_asked(batch_size):
     source = Stream(tf.data.Dataset.range(10))
     for _ in range(2):
         source.restart()
-        count = num_batches(10, batch_size)
+        count = -(-10 // batch_size)
         indices = np.random.default_rng(0).permutation(count)
         seen = [source.read(index, 0, batch_size) for index in indices]
         assert np.concatenate(seen).tolist() == list(range(10))
@@ -91,6 +91,8 @@ def test_a_dataset_of_another_size_than_it_says_is_refused(
 
         def cardinality(self):
             return claimed
+
+        element_spec = tf.TensorSpec((), tf.int64)
 
         def batch(self, size):
             return tf.data.Dataset.range(5).batch(size)
@@ -119,10 +121,31 @@ def test_a_dataset_without_a_size_is_refused(dataset, cardinality):
         Stream(dataset)
 
 
+def test_ragged_elements_are_refused():
+    ragged = tf.ragged.constant([[1], [2, 3]])
+    dataset = tf.data.Dataset.from_tensor_slices(ragged)
+    with pytest.raises(ValueError, match="Received: elements RaggedTensorSpec"):
+        Stream(dataset)
+
+
+def test_strings_of_a_dataset_pass_through():
+    dataset = tf.data.Dataset.from_tensor_slices(["a", "b", "c"])
+    (batch,) = read_all(Stream(dataset), 0, 3)
+    assert batch.numpy().tolist() == [b"a", b"b", b"c"]
+
+
+def test_two_threads_share_a_pass_without_losing_an_example():
+    source = Stream(tf.data.Dataset.range(2000))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        batches = list(pool.map(lambda i: source.read(i, 0, 2), range(1000)))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(2000))
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         ((np.ones((3, 2)), np.ones(4)), "shapes [(3, 2), (4,)]"),
+        (np.array(["a", "b"]), "arrays of dtypes ['<U1']"),
         (np.ones((0, 2)), "shapes [(0, 2)]"),
         (np.float32(3), "shapes [()]"),
     ],
