@@ -14,15 +14,15 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import rich.table
 
 from keras_eff import model_calls
 
 # Convention "matmul": 2 FLOPs a multiply-add of a matrix product or
 # convolution; training is 3 forward passes (forward, input gradient, weight
-# gradient), the first layer's input gradient included. Biases, activations,
-# normalization and the optimizer are not counted, as in nanoGPT's accounting
-# (github.com/karpathy/nanoGPT, transformer_sizing.ipynb).
+# gradient), the first layer's input gradient included, frozen layers as if
+# they were trained. Biases, activations, normalization and the optimizer are
+# not counted, as in nanoGPT's accounting (github.com/karpathy/nanoGPT,
+# transformer_sizing.ipynb).
 CONVENTIONS = ("matmul",)
 
 Shape = tuple[int | None, ...]
@@ -94,7 +94,9 @@ class Report(Flops):
     layers: tuple[LayerFlops, ...]
     unsupported: tuple[Unsupported, ...]
 
-    def __rich__(self) -> rich.table.Table:
+    def __rich__(self) -> Any:
+        import rich.table
+
         table = rich.table.Table(
             title=f"FLOPs of one example, convention {self.convention!r}",
             caption="theoretical: multiplications by known zeros left out",
@@ -245,6 +247,8 @@ def count(model: keras.Model, convention: str = "matmul") -> Report:
 
 
 def _flops_of(layer: Any, input_shape: Any) -> Flops:
+    if getattr(layer, "lora_enabled", False):
+        raise NotImplementedError("LoRA adapters are not counted")
     for base in type(layer).__mro__:
         if base in _RULES:
             output_shape = layer.compute_output_shape(input_shape)

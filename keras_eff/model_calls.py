@@ -69,6 +69,8 @@ def _sequential_calls(model, input_shape):
 
 
 def _functional_calls(model):
+    # The same graph as a plain model: a subclass may have its own config.
+    model = keras.Model(model.inputs, model.outputs)
     operations = {operation.name: operation for operation in model.operations}
     for entry in model.get_config()["layers"]:
         for node in entry["inbound_nodes"]:

@@ -176,10 +176,10 @@ def account(
     >>> sums["updates"].planned, sums["flops"].planned, sums["flops"].used
     (100.0, 20000.0, 5000)
     """
-    more_examples = _growth(savings, "examples")
+    more_examples = growth(savings, "examples")
     factors = {
         "examples": more_examples,
-        "updates": more_examples * _growth(savings, "updates"),
+        "updates": more_examples * growth(savings, "updates"),
     }
     sums = {
         quantity: Total(used, used * factors[quantity], measured=True)
@@ -198,8 +198,13 @@ def account(
     return sums
 
 
-def _growth(savings: list[Saving], unit: str) -> float:
-    """Returns how many times the baseline uses what was used of a unit."""
+def growth(savings: list[Saving], unit: str) -> float:
+    """Returns how many times what was used of a unit the baseline uses.
+
+    Args:
+        savings: records of the techniques; costs do not count.
+        unit: string, e.g. `"examples"`.
+    """
     return math.prod(
         saving.baseline / saving.actual
         for saving in savings

@@ -46,8 +46,13 @@ def symbolic_shape_is_real_shape(setting):
 
 def eager_graph_and_xla_agree(setting, dtype):
     """Outputs, gradients and states after one training call are the same."""
-    x = inputs_of(setting)
-    atol = {"float32": 1e-5, "mixed_float16": 5e-3, "mixed_bfloat16": 4e-2}
+    x = inputs_of(setting, "float64" if dtype == "float64" else "float32")
+    atol = {
+        "float64": 1e-12,
+        "float32": 1e-5,
+        "mixed_float16": 5e-3,
+        "mixed_bfloat16": 4e-2,
+    }
     results = []
     for wrap in (
         lambda step: step,
@@ -74,7 +79,7 @@ def eager_graph_and_xla_agree(setting, dtype):
         outputs = wrap(step)(tf.constant(x))
         assert all(gradient is not None for gradient in outputs)
         results.append(
-            [np.array(tf.cast(tensor, "float32")) for tensor in outputs]
+            [np.array(tf.cast(tensor, "float64")) for tensor in outputs]
             + [w.numpy() for w in layer.non_trainable_weights]
         )
     eager, *others = results

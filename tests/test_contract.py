@@ -10,7 +10,7 @@ layers = pytest.mark.parametrize(
     "setting", techniques.LAYERS.values(), ids=techniques.LAYERS
 )
 dtypes = pytest.mark.parametrize(
-    "dtype", ["float32", "mixed_float16", "mixed_bfloat16"]
+    "dtype", ["float32", "float64", "mixed_float16", "mixed_bfloat16"]
 )
 
 

@@ -121,6 +121,30 @@ def test_the_report_is_a_table_and_a_dictionary():
     assert content["unsupported"][0]["path"] == "lstm"
 
 
+class WithOwnConfig(keras.Model):
+    """A Functional subclass whose config is that of its constructor."""
+
+    def __init__(self, units):
+        inputs = keras.Input((4,))
+        super().__init__(inputs, layers.Dense(units, name="d")(inputs))
+        self.units = units
+
+    def get_config(self):
+        return {"units": self.units}
+
+
+def test_a_functional_subclass_is_counted_by_its_graph():
+    report = flops.count(WithOwnConfig(3))
+    assert [(row.path, row.forward) for row in report.layers][-1] == ("d", 24)
+
+
+def test_lora_adapters_are_listed_as_not_counted():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="d")])
+    model.layers[0].enable_lora(2)
+    (row,) = flops.count(model).unsupported
+    assert (row.path, row.reason) == ("d", "LoRA adapters are not counted")
+
+
 class Subclassed(keras.Model):
     def call(self, inputs):
         return inputs

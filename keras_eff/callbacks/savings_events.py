@@ -33,24 +33,26 @@ class SavingsEvents:
 
     def write_manifest(
         self,
-        totals: dict[str, Total],
-        techniques: dict[tuple[str, str], Saving],
-        quality: dict[str, float],
+        techniques: list[str],
+        basis: dict[str, str],
+        metrics: list[str],
         **entries: str,
     ) -> None:
         """Writes once, for the plugin, what the numbers mean.
 
         Args:
-            totals: dictionary quantity -> `Total`.
-            techniques: dictionary (technique, unit) -> `Saving`.
-            quality: dictionary metric name -> value.
+            techniques: list of the techniques in use.
+            basis: dictionary quantity -> on what its number rests.
+            metrics: list of the names of the quality metrics.
             **entries: further entries of the manifest.
         """
         manifest = {
             "schema": MANIFEST_SCHEMA,
-            "techniques": sorted({technique for technique, _ in techniques}),
-            "basis": {name: _basis(name, totals[name]) for name in totals},
-            "quality": {name: _direction(name) for name in quality},
+            "techniques": techniques,
+            "basis": basis,
+            "quality": {
+                name: _direction(name) for name in metrics if _direction(name)
+            },
             **entries,
         }
         with self._recording():
@@ -106,11 +108,13 @@ class SavingsEvents:
         return stack
 
 
-def _basis(quantity: str, total: Total) -> str:
-    if "theoretical" in quantity:
-        return "theoretical"
-    return "measured" if total.measured else "derived"
+# Words of metric names that tell whether more or less is better.
+_LESS = {"loss", "error", "mae", "mape", "mse", "msle", "rmse", "perplexity"}
+_MORE = {"acc", "accuracy", "auc", "f1", "iou", "precision", "recall"}
 
 
-def _direction(metric: str) -> str:
-    return "min" if "loss" in metric or "error" in metric else "max"
+def _direction(metric: str) -> str | None:
+    words = set(metric.lower().split("_"))
+    if words & _LESS:
+        return "min"
+    return "max" if words & _MORE else None

@@ -3,6 +3,7 @@
 import datetime
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
@@ -70,5 +71,16 @@ def write(path: pathlib.Path, content: dict[str, Any]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
+    text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+    part.write_text(text + "\n")
     os.replace(part, path)
+
+
+def _without_nan(content: Any) -> Any:
+    """Returns the content with `None` for NaN and infinity: JSON has none."""
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    is_float = isinstance(content, float)
+    return None if is_float and not math.isfinite(content) else content

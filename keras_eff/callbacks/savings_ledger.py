@@ -1,16 +1,19 @@
 """One account of what a training run used, and what its techniques saved."""
 
 import pathlib
-import time
 from typing import Any
 
 import keras
+import numpy as np
 import rich.console
 import rich.table
 
 from keras_eff import flops
+from keras_eff import model_calls
 from keras_eff import savings as _savings
 from keras_eff.callbacks import savings_file
+from keras_eff.callbacks import savings_table
+from keras_eff.callbacks.epoch_counts import EpochCounts
 from keras_eff.callbacks.savings_events import SavingsEvents
 from keras_eff.savings import Saving
 from keras_eff.savings import Source
@@ -35,9 +38,10 @@ class SavingsLedger(keras.callbacks.Callback):
     of training writes `<log_dir>/savings.json`.
 
     What it does not give: seconds saved, unless another run was measured and
-    is passed as `baseline`. Examples are counted up to 2**24 an epoch
-    exactly. Under a distribution strategy of several workers every worker
-    keeps its own ledger.
+    is passed as `baseline`. The sources hold for all that the ledger counts:
+    a second `fit` on other data needs a ledger of its own. Examples are
+    counted up to 2**24 an epoch exactly. Under a distribution strategy of
+    several workers every worker keeps its own ledger.
 
     Args:
         log_dir: path of the run, without the files of another ledger. `None`
@@ -79,20 +83,22 @@ class SavingsLedger(keras.callbacks.Callback):
         self.sources = sources
         self.baseline = baseline
         self.verbose = verbose
-        self._baseline_seconds = None
+        self._seconds_per_example = None
         if baseline is not None:
             measured = savings_file.read(baseline)["totals"]
-            self._baseline_seconds = measured["seconds"]["used"]
+            self._seconds_per_example = (
+                measured["seconds"]["used"] / measured["examples"]["used"]
+            )
         self._flops: flops.Report | None = None
         self._not_counted: dict[str, str] = {}
         self._history: list[dict[str, Any]] = []
         self._events: SavingsEvents | None = None
-        self._epoch: int | None = None  # the epoch that is running
+        self._running: EpochCounts | None = None
 
     def savings(self) -> list[tuple[str, Saving]]:
         """Returns `(source, record)` of all layers and sources so far."""
         named = [
-            *_sources_in(self.model),
+            *self._layers(),
             *((type(source).__name__, source) for source in self.sources),
         ]
         return [
@@ -102,19 +108,24 @@ class SavingsLedger(keras.callbacks.Callback):
         ]
 
     def totals(self) -> dict[str, Total]:
-        """Returns a `Total` for each quantity, costs included."""
+        """Returns a `Total` for each quantity, costs included.
+
+        `planned` seconds are those that the measured baseline took for as
+        many examples as the run without the techniques would have seen.
+        """
         counts = {
             quantity: sum(epoch[quantity] for epoch in self._history)
             for quantity in ("examples", "updates")
             if quantity not in self._not_counted
         }
+        records = [saving for _, saving in self.savings()]
+        planned = None
+        if self._seconds_per_example is not None and "examples" in counts:
+            growth = _savings.growth(records, "examples")
+            planned = self._seconds_per_example * counts["examples"] * growth
         seconds = sum(epoch["seconds"] for epoch in self._history)
-        return _savings.account(
-            counts,
-            self._rates(),
-            [saving for _, saving in self.savings()],
-            {"seconds": Total(seconds, self._baseline_seconds, True)},
-        )
+        others = {"seconds": Total(seconds, planned, measured=True)}
+        return _savings.account(counts, self._rates(), records, others)
 
     def cost(self, technique: str) -> list[Saving]:
         """Returns what this run used as costs of a technique.
@@ -136,7 +147,7 @@ class SavingsLedger(keras.callbacks.Callback):
         return {
             **savings_file.header(),
             "baseline": {
-                "declared": DERIVED_BASELINE,
+                "declared": self._declared_baseline,
                 "measured": self.baseline and str(self.baseline),
             },
             "totals": {
@@ -153,26 +164,14 @@ class SavingsLedger(keras.callbacks.Callback):
         }
 
     def __rich__(self) -> rich.table.Table:
-        table = rich.table.Table(
-            title="Savings", caption=f"planned: {DERIVED_BASELINE}"
+        return savings_table.table(
+            self.totals(),
+            self._basis,
+            f"planned: {self._declared_baseline}",
+            self._not_counted,
         )
-        for heading in ("quantity", "used", "planned", "saved", "basis"):
-            table.add_column(
-                heading, justify="left" if heading == "quantity" else "right"
-            )
-        for quantity, total in self.totals().items():
-            planned, saved = total.planned, total.saved_pct
-            table.add_row(
-                quantity.replace("_", " "),
-                f"{total.used:,.4g}",
-                "no baseline" if planned is None else f"{planned:,.4g}",
-                "" if saved is None else f"{saved:.1f} %",
-                "measured" if total.measured else "derived",
-            )
-        return table
 
     def on_train_begin(self, logs=None):
-        self._count_flops()
         if self.log_dir is not None and not self._history:
             events = self._path.with_name(SavingsEvents.FOLDER)
             if self._path.exists() or events.exists():
@@ -181,50 +180,66 @@ class SavingsLedger(keras.callbacks.Callback):
                     "is never overwritten or mixed. Received: "
                     f"log_dir={self.log_dir!r}"
                 )
-        self._started = time.perf_counter()
+        if self.model.built:
+            self._count_flops()
+        if self._running is not None:
+            self._close_epoch({})  # An interrupted `fit` left it.
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch, self._updates, self._examples = epoch, 0, None
+        self._running = EpochCounts(epoch, self.model, self.params["steps"])
 
     def on_train_batch_end(self, batch, logs=None):
-        # With `steps_per_execution` the last index can be past the end.
-        steps = self.params.get("steps")
-        self._updates = batch + 1 if steps is None else min(batch + 1, steps)
+        self._running.on_batch_end(batch, self.model)
 
     def on_test_begin(self, logs=None):
-        # Validation resets the metric that counts the training examples.
-        if self._epoch is not None:
-            self._examples = self._read_examples()
-            self._test_started = time.perf_counter()
+        if self._running is not None:
+            self._running.read_examples(self.model)
+            self._running.pause()
 
     def on_test_end(self, logs=None):
-        if self._epoch is not None:
-            self._started += time.perf_counter() - self._test_started
+        if self._running is not None:
+            self._running.resume()
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._examples is None:
-            self._examples = self._read_examples()
-        now = time.perf_counter()
-        self._history.append(
-            {
-                "epoch": epoch,
-                "examples": self._examples,
-                "updates": int(self._updates),
-                "seconds": now - self._started,
-                "quality": {k: float(v) for k, v in (logs or {}).items()},
-            }
-        )
-        self._started, self._epoch = now, None
+        self._close_epoch(logs or {})
+        self._count_flops()  # A model without `Input` is built by now.
         if self.log_dir is not None:
             self._write_events()
 
     def on_train_end(self, logs=None):
-        if self.log_dir is not None:
+        if self.log_dir is not None and self._events is not None:
             self._events.close()
             self._events = None
             savings_file.write(self._path, self.to_dict())
         if self.verbose:
             rich.console.Console().print(self)
+
+    @property
+    def _declared_baseline(self) -> str:
+        if self.baseline is None:
+            return DERIVED_BASELINE
+        return f"{DERIVED_BASELINE}; seconds: measured in {self.baseline}"
+
+    def _basis(self, quantity: str, total: Total) -> str:
+        words = "measured" if total.measured else "derived"
+        if quantity.startswith("flops"):
+            if "theoretical" in quantity:
+                words = "theoretical"
+            if self._flops is not None and self._flops.unsupported:
+                words += ", in part"
+        return words
+
+    def _close_epoch(self, logs: dict[str, Any]) -> None:
+        counts = self._running.close(self.model)
+        self._running = None
+        if counts["examples"] is None:
+            self._not_counted["examples"] = "no metric `loss` counts them"
+        quality = {
+            name: float(value)
+            for name, value in logs.items()
+            if np.ndim(value) == 0 and name != "learning_rate"
+        }
+        self._history.append({**counts, "quality": quality})
 
     @property
     def _path(self) -> pathlib.Path:
@@ -236,6 +251,7 @@ class SavingsLedger(keras.callbacks.Callback):
         except ValueError as error:
             self._not_counted["flops"] = str(error)
             return
+        self._not_counted.pop("flops", None)
         if self._flops not in (None, report):
             raise ValueError(
                 "A ledger keeps the account of one model. Received: a model "
@@ -256,38 +272,30 @@ class SavingsLedger(keras.callbacks.Callback):
             "flops_executed": (planned, report.executed_training),
         }
 
-    def _read_examples(self) -> int:
-        """Returns the examples of this epoch, as the loss metric counts."""
-        counts = [
-            int(metric.count)
-            for metric in self.model.metrics
-            if metric.name == "loss" and isinstance(metric, keras.metrics.Mean)
+    def _layers(self) -> list[tuple[str, Source]]:
+        """Returns `(path, layer)` of sources in the model, once a call."""
+        if self._flops is None:  # a model whose calls are not known
+            return []
+        return [
+            (path, layer)
+            for path, layer, _ in model_calls.calls_of(self.model)
+            if isinstance(layer, Source)
         ]
-        if not any(counts):  # a `train_step` of the user's own
-            self._not_counted["examples"] = "no metric `loss` counts them"
-        return sum(counts)
 
     def _write_events(self) -> None:
-        quality = self._history[-1]["quality"]
         totals = self.totals()
         techniques = _savings.totals([saving for _, saving in self.savings()])
+        quality = self._history[-1]["quality"]
         if self._events is None:
             self._events = SavingsEvents(self.log_dir)
             self._events.write_manifest(
-                totals,
-                techniques,
-                quality,
-                baseline=DERIVED_BASELINE,
+                techniques=sorted({name for name, _ in techniques}),
+                basis={
+                    name: self._basis(name, totals[name]) for name in totals
+                },
+                metrics=list(quality),
+                baseline=self._declared_baseline,
                 device=savings_file.device(),
             )
         step = sum(epoch["updates"] for epoch in self._history)
         self._events.write(step, totals, techniques, quality)
-
-
-def _sources_in(model: keras.Model | None, prefix: str = ""):
-    """Yields `(path, layer)` of the layers that can tell their savings."""
-    for layer in model.layers if model is not None else ():
-        if isinstance(layer, Source):
-            yield f"{prefix}{layer.name}", layer
-        if isinstance(layer, keras.Model):
-            yield from _sources_in(layer, f"{prefix}{layer.name}/")

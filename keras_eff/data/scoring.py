@@ -170,8 +170,21 @@ def _is_batched(dataset, model) -> bool:
             "Argument `dataset` must yield pairs `(x, y)`. Received: elements "
             f"{spec}"
         )
-    rank = keras.tree.flatten(spec[0])[0].shape.rank
-    return rank == len(keras.tree.flatten(model.inputs)[0].shape)
+    # Ranks are added up: several inputs may come in another order.
+    ranks = [leaf.shape.rank for leaf in keras.tree.flatten(spec[0])]
+    return sum(ranks) == sum(len(x.shape) for x in _inputs_of(model))
+
+
+def _inputs_of(model) -> list[Any]:
+    try:
+        return keras.tree.flatten(model.inputs)
+    except AttributeError as error:
+        raise ValueError(
+            "Argument `model` must be Functional or Sequential to score a "
+            "`tf.data.Dataset`: its inputs tell whether the data are batched; "
+            "a subclassed model takes arrays. Received: model of type "
+            f"{type(model).__name__}"
+        ) from error
 
 
 def _check_order(batches) -> None:

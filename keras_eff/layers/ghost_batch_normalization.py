@@ -62,7 +62,7 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
 
     def __init__(self, ghost_batch_size=32, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(ghost_batch_size, int) or ghost_batch_size < 1:
+        if type(ghost_batch_size) is not int or ghost_batch_size < 1:
             raise ValueError(
                 "Argument `ghost_batch_size` must be a positive integer. "
                 f"Received: ghost_batch_size={ghost_batch_size!r} "
@@ -97,7 +97,8 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
         x = ops.reshape(channels_last, (shape[0], -1, shape[-1]))
         if mask is not None:
             mask = ops.reshape(mask, (shape[0], -1, 1))
-        y = self._normalize_groups(ops.cast(x, "float32"), mask)
+        precise = keras.backend.result_type(inputs.dtype, "float32")
+        y = self._normalize_groups(ops.cast(x, precise), mask)
         y = ops.cast(ops.reshape(y, shape), self.compute_dtype)
         return ops.moveaxis(y, -1, self.axis)
 
@@ -113,9 +114,11 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
         groups, num_groups = self._groups_of(batch)
         if mask is None:
             weights = 1.0
-            counts = ops.ones((batch, 1)) * ops.cast(positions, "float32")
+            counts = ops.ones((batch, 1), x.dtype) * ops.cast(
+                positions, x.dtype
+            )
         else:
-            weights = ops.cast(mask, "float32")
+            weights = ops.cast(mask, x.dtype)
             counts = ops.sum(weights, axis=1)
         counts = ops.segment_sum(counts, groups, num_groups)  # (groups, 1)
         seen = counts > 0  # the mask can leave out a whole group
@@ -142,6 +145,7 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
         # The recursion over groups in closed form: group l contributes
         # (1 - momentum) * momentum ** (number of groups after it).
         decay = ops.where(seen, self.momentum, 1.0)  # (groups, 1)
+        decay = ops.cast(decay, mean.dtype)
         left = ops.flip(ops.cumprod(ops.flip(decay, axis=0), axis=0), axis=0)
         after = ops.concatenate([left[1:], ops.ones_like(left[:1])], axis=0)
         for moving, groups in (

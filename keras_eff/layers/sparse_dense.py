@@ -1,5 +1,7 @@
 """Sparse weight and activation training (SWAT) for fully connected layers."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -35,7 +37,8 @@ class SparseDense(keras.layers.Layer):
     What it does not give: speed. The products are dense products of matrices
     with zeros in them; the FLOPs saved are theoretical, and selecting costs
     some time. The 3.3x of the paper is a simulated accelerator. The patent
-    status of the method is not cleared.
+    status of the method is not cleared. `Dense` arguments that are not here:
+    `lora_rank`, `lora_alpha` and `quantization_config`.
 
     Args:
         units: positive integer, size of the output.
@@ -97,7 +100,7 @@ class SparseDense(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        if not isinstance(units, int) or units <= 0:
+        if type(units) is not int or units <= 0:
             raise ValueError(
                 "Argument `units` must be a positive integer. "
                 f"Received: units={units!r} (layer {self.name!r})"
@@ -204,11 +207,12 @@ class SparseDense(keras.layers.Layer):
         return self.sparsity, self.activation_sparsity
 
     def _check_sparsity(self, value, argument):
-        if not 0 <= value < 1:
+        is_number = isinstance(value, numbers.Real)
+        if not is_number or not 0 <= value < 1:
             raise ValueError(
                 f"Argument `{argument}` must be in [0, 1): it is the fraction "
                 "of zeros, not the fraction kept. Received: "
-                f"{argument}={value} (layer {self.name!r})"
+                f"{argument}={value!r} (layer {self.name!r})"
             )
 
 

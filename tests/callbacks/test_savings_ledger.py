@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import rich.console
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
@@ -13,6 +14,7 @@ from tensorboard.util import tensor_util
 
 import keras_eff as ke
 from keras_eff.callbacks import SavingsLedger
+from keras_eff.callbacks import savings_events
 from keras_eff.callbacks import savings_file
 from keras_eff.savings import Saving
 
@@ -249,12 +251,16 @@ def test_seconds_leave_out_validation():
 def test_a_measured_baseline_gives_seconds_a_plan(tmp_path):
     fit(SavingsLedger(tmp_path / "plain", verbose=0), 3)
     path = tmp_path / "plain" / "savings.json"
-    planned = json.loads(path.read_text())["totals"]["seconds"]["used"]
-    ledger = SavingsLedger(tmp_path / "b", baseline=path, verbose=0)
+    measured = json.loads(path.read_text())["totals"]["seconds"]["used"]
+    x, _ = arrays()
+    kept = ke.data.select(x[:, 0], keep=0.5)
+    ledger = SavingsLedger(tmp_path / "b", [kept], path, verbose=0)
     totals = fit(ledger, 1)
-    assert totals["seconds"].planned == planned
+    # One epoch of 100 stands for 200 of the baseline's 300 examples.
+    assert totals["seconds"].planned == pytest.approx(measured * 2 / 3)
     content = json.loads((tmp_path / "b" / "savings.json").read_text())
     assert content["baseline"]["measured"] == str(path)
+    assert f"seconds: measured in {path}" in content["baseline"]["declared"]
 
 
 def test_the_table_is_printed_once_and_names_the_basis(capsys):
@@ -284,8 +290,16 @@ class Subclassed(keras.Model):
 
 
 class OwnStep(Subclassed):
+    """As in Keras' guides: its metric counts batches, not examples."""
+
     def train_step(self, data):
-        return {"own": 0.0 * data[0][0, 0]}
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        self.metrics[0].update_state(loss)
+        return {"loss": self.metrics[0].result()}
 
 
 @pytest.mark.parametrize(
@@ -317,6 +331,115 @@ def test_what_cannot_be_counted_is_said_not_guessed(
         assert words in content["not_counted"][quantity]
 
 
+def test_a_callback_that_evaluates_does_not_change_the_count():
+    class Evaluate(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            x, y = arrays(30)
+            self.model.evaluate(x, y, verbose=0)
+
+    totals = fit(SavingsLedger(verbose=0), 2, callbacks=[Evaluate()])
+    assert totals["examples"].used == 200
+
+
+def test_accumulated_gradients_are_fewer_updates():
+    model = model_of()
+    optimizer = keras.optimizers.SGD(0.01, gradient_accumulation_steps=4)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    totals = fit(SavingsLedger(verbose=0), 4, model)
+    assert totals["updates"].used == 4 * 7 // 4
+    assert totals["examples"].used == 400
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.parametrize("steps_per_execution", [1, 4])
+def test_a_dataset_of_unknown_size_is_counted(steps_per_execution):
+    dataset = tf.data.Dataset.from_tensor_slices(arrays()).batch(10)
+    dataset = dataset.filter(lambda x, y: True)
+    model = model_of(steps_per_execution=steps_per_execution)
+    options = {"x": dataset, "y": None, "batch_size": None, "shuffle": False}
+    totals = fit(SavingsLedger(verbose=0), 3, model, **options)
+    assert totals["updates"].used == 30
+    assert totals["examples"].used == 300
+
+
+def test_quality_is_what_is_a_number_and_says_which_way_is_better(tmp_path):
+    model = model_of()
+    metrics = [keras.metrics.F1Score(average=None), "mae"]
+    model.compile("sgd", "categorical_crossentropy", metrics=metrics)
+    _, y = arrays()
+    rate = keras.callbacks.LearningRateScheduler(lambda epoch: 0.1)
+    ledger = SavingsLedger(tmp_path, verbose=0)
+    fit(ledger, 1, model, callbacks=[rate], y=np.eye(3)[y])
+    assert set(ledger.to_dict()["history"][0]["quality"]) == {"loss", "mae"}
+    _, events = read_scalars(tmp_path / "efficiency")
+    (event,) = events.Tensors("keras_eff/manifest")
+    manifest = json.loads(tensor_util.make_ndarray(event.tensor_proto).item())
+    assert manifest["quality"] == {"loss": "min", "mae": "min"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction"),
+    [
+        ("val_loss", "min"),
+        ("val_mae", "min"),
+        ("root_mean_squared_error", "min"),
+        ("perplexity", "min"),
+        ("val_accuracy", "max"),
+        ("sparse_top_k_categorical_accuracy", "max"),
+        ("lossless_accuracy", "max"),
+        ("recall", "max"),
+        ("own", None),
+    ],
+)
+def test_direction_of_a_metric(metric, direction):
+    assert savings_events._direction(metric) == direction
+
+
+def test_a_loss_that_is_nan_is_null(tmp_path):
+    savings_file.write(
+        tmp_path / "savings.json", {"a": [float("nan"), (1.0, float("inf"))]}
+    )
+    content = json.loads((tmp_path / "savings.json").read_text())
+    assert content == {"a": [None, [1.0, None]]}
+
+
+def test_a_model_without_input_is_counted_once_it_is_built():
+    model = keras.Sequential([keras.layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    ledger = SavingsLedger(verbose=0)
+    for examples in (100, 200):
+        totals = fit(ledger, 1, model)
+        assert totals["flops_executed"].used == examples * 3 * 2 * 8 * 3
+        assert ledger.to_dict()["not_counted"] == {}
+
+
+def test_a_shared_sparse_layer_saves_at_each_call():
+    x = keras.Input((8,))
+    shared = ke.layers.SparseDense(8, sparsity=0.5)
+    y = keras.layers.Dense(3, activation="softmax")(shared(shared(x)))
+    model = keras.Model(x, y)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    ledger = SavingsLedger(verbose=0)
+    fit(ledger, 1, model)
+    rows = [s for _, s in ledger.savings() if "executed" in s.unit]
+    assert [row.baseline for row in rows] == [3 * 2 * 8 * 8] * 2
+
+
+def test_an_interrupted_epoch_is_counted_by_the_next_fit():
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 4:
+                raise KeyboardInterrupt
+
+    ledger, model = SavingsLedger(verbose=0), model_of()
+    with pytest.raises(KeyboardInterrupt):
+        fit(ledger, 1, model, callbacks=[Interrupt()])
+    totals = fit(ledger, 1, model)
+    # The fifth update was made, and its callback interrupted.
+    assert totals["updates"].used == 4 + 7
+    assert totals["examples"].used == 5 * 16 + 100
+
+
 def test_layers_without_a_rule_are_listed():
     model = keras.Sequential(
         [
@@ -331,6 +454,11 @@ def test_layers_without_a_rule_are_listed():
     totals = fit(ledger, 1, model)
     assert "no rule" in ledger.to_dict()["not_counted"]["gru"]
     assert totals["flops_executed"].used == 100 * 3 * 2 * 4 * 3
+    console = rich.console.Console(record=True, width=120)
+    console.print(ledger)
+    shown = console.export_text()
+    assert "not counted: gru (no rule" in shown
+    assert re.search("flops executed .* derived, in part", shown)
 
 
 def test_sparse_layers_of_nested_models_are_sources():

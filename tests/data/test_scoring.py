@@ -353,3 +353,37 @@ def test_a_batch_size_below_1_is_refused(batch_size):
 def test_an_endless_dataset_is_refused():
     with pytest.raises(ValueError, match="infinite cardinality"):
         score(pairs().repeat(), model=linear_model(), verbose=0)
+
+
+def test_several_inputs_are_told_from_batches_in_any_order():
+    a, b = keras.Input((2, 3), name="a"), keras.Input((4,), name="b")
+    joined = keras.layers.Concatenate()([keras.layers.Flatten()(a), b])
+    head = keras.layers.Dense(2, activation="softmax")(joined)
+    model = keras.Model([b, a], head)
+    generator = np.random.default_rng(0)
+    x = {
+        "a": generator.normal(size=(5, 2, 3)).astype("float32"),
+        "b": generator.normal(size=(5, 4)).astype("float32"),
+    }
+    y = np.array([0, 1, 0, 1, 0])
+    dataset = tf.data.Dataset.from_tensor_slices((x, y))
+    expected = score((x, y), model=model, verbose=0)
+    for data in (dataset, dataset.batch(2)):
+        found = score(data, model=model, verbose=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_subclassed_model_takes_arrays_and_no_dataset():
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(2, activation="softmax")
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    x, y = np.ones((5, 2), "float32"), np.array([0, 1, 0, 1, 0])
+    assert score((x, y), model=Subclassed(), verbose=0).shape == (5,)
+    dataset = tf.data.Dataset.from_tensor_slices((x, y))
+    with pytest.raises(ValueError, match="Received: model of type Subclassed"):
+        score(dataset, model=Subclassed(), verbose=0)

@@ -242,6 +242,10 @@ def test_fit_with_a_ragged_last_batch_then_predict_one():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            {"ghost_batch_size": True},
+            "Received: ghost_batch_size=True (layer 'bad')",
+        ),
         ({"ghost_batch_size": 0}, "Received: ghost_batch_size=0 (layer 'bad')"),
         (
             {"ghost_batch_size": 2.5},

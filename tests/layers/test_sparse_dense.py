@@ -249,6 +249,8 @@ def test_training_does_not_collapse_at_80_percent():
             "must be in [0, 1): it is the fraction of zeros, not the fraction "
             "kept. Received: sparsity=1.0 (layer 'bad')",
         ),
+        ({"units": True}, "Received: units=True (layer 'bad')"),
+        ({"sparsity": "0.5"}, "Received: sparsity='0.5' (layer 'bad')"),
         ({"sparsity": -0.1}, "Received: sparsity=-0.1 (layer 'bad')"),
         (
             {"sparsity": float("nan")},

@@ -1,0 +1,82 @@
+"""Examples, updates and seconds of one epoch of `fit`, as they are counted."""
+
+import time
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class EpochCounts:
+    """Counts one epoch; a callback tells it what happens.
+
+    Keras tells callbacks neither the batch size nor the updates. The loss
+    metric knows the examples, as the weight of its mean; the optimizer knows
+    the updates, fewer than the steps where gradients accumulate.
+
+    Args:
+        epoch: integer, the epoch's number.
+        model: `keras.Model` in training.
+        steps: integer, the epoch's steps, or `None` if unknown.
+    """
+
+    def __init__(self, epoch: int, model: keras.Model, steps: int | None):
+        self.epoch = epoch
+        self._steps = steps
+        self._num_steps = 0
+        self._examples: int | None = None
+        self._iterations = _read(model.optimizer.iterations)
+        self._started = time.perf_counter()
+
+    def on_batch_end(self, batch: int, model: keras.Model) -> None:
+        """Counts steps, and examples when the last step is done."""
+        # With `steps_per_execution` the last index can be past the end.
+        steps = self._steps
+        self._num_steps = batch + 1 if steps is None else min(batch + 1, steps)
+        if self._num_steps == steps:
+            self.read_examples(model)
+
+    def read_examples(self, model: keras.Model) -> None:
+        """Reads the loss metric, before validation or a callback resets it."""
+        if self._examples is None:
+            self._examples = _examples_in(model.metrics)
+
+    def pause(self) -> None:
+        """Stops the clock, for validation."""
+        self._paused = time.perf_counter()
+
+    def resume(self) -> None:
+        """Lets the clock run on."""
+        self._started += time.perf_counter() - self._paused
+
+    def close(self, model: keras.Model) -> dict[str, Any]:
+        """Returns the counts; `examples` is `None` if nothing counts them."""
+        seconds = time.perf_counter() - self._started
+        self.read_examples(model)
+        # Keras up to 3.15.1 counts one iteration too many where an epoch ends
+        # by exhaustion; the steps know better then.
+        iterations = _read(model.optimizer.iterations) - self._iterations
+        own_step = type(model).train_step is not keras.Model.train_step
+        examples = self._examples
+        if own_step and examples is not None and examples <= self._num_steps:
+            examples = None  # a step of the user's own counts batches
+        return {
+            "epoch": self.epoch,
+            "examples": examples,
+            "updates": min(int(self._num_steps), iterations),
+            "seconds": seconds,
+        }
+
+
+def _examples_in(metrics: list[keras.metrics.Metric]) -> int | None:
+    counts = [
+        _read(metric.count)
+        for metric in metrics
+        if metric.name == "loss" and isinstance(metric, keras.metrics.Mean)
+    ]
+    return sum(counts) or None
+
+
+def _read(variable: Any) -> int:
+    # By way of a tensor: a distributed variable is no number.
+    return int(ops.convert_to_numpy(ops.convert_to_tensor(variable)))
