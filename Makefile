@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# One process a core; a file's tests stay together, for they share set-ups.
+PARALLEL := --numprocesses auto --dist loadfile
 
 .PHONY: demo test test-slow lint format bench wheel clean
 
@@ -10,10 +12,10 @@ demo: $(READY)
 	$(BIN)/keras-eff demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -23,15 +23,24 @@ from keras_eff.demo_table import Result
 from keras_eff.savings import Saving
 
 EPOCHS = {"digits": 20, "fashion-mnist": 12}
-UNITS = 128
+UNITS, PROXY_UNITS = 128, 64
 BATCH_SIZE = 32
-LEARNING_RATE = 0.1
-# Chosen on a quarter of the digits' training part, six seeds; the test part
-# is only reported.
-KEEP = 0.8
-GHOST_BATCH_SIZE = 16
-SPARSITY, ACTIVATION_SPARSITY = 0.8, 0.5
-PROXY_UNITS, PROXY_EPOCHS = 64, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What was chosen: benchmarks/demo_sizes.py shows against what.
+
+    Chosen on a quarter of the digits' training part; the test part is only
+    reported.
+    """
+
+    learning_rate: float = 0.1
+    keep: float = 0.8
+    proxy_epochs: int = 3
+    ghost_batch_size: int = 16
+    sparsity: float = 0.8
+    activation_sparsity: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +51,8 @@ class Task:
     epochs: int
     seed: int
     log_dir: pathlib.Path
-    tick: Callable[[], None]
+    tick: Callable[[], object]
+    sizes: Sizes = Sizes()
 
 
 def plain_model(data: Data, units: int = UNITS) -> keras.Model:
@@ -60,22 +70,23 @@ def plain_model(data: Data, units: int = UNITS) -> keras.Model:
     )
 
 
-def efficient_model(data: Data) -> keras.Model:
+def efficient_model(data: Data, sizes: Sizes) -> keras.Model:
     """Returns the same perceptron with sparse layers and ghost batches.
 
     Args:
         data: `Data`, gives the sizes of the input and the output.
+        sizes: `Sizes`, how sparse, and how large a ghost.
     """
     return _perceptron(
         data,
         UNITS,
         dense=functools.partial(
             layers.SparseDense,
-            sparsity=SPARSITY,
-            activation_sparsity=ACTIVATION_SPARSITY,
+            sparsity=sizes.sparsity,
+            activation_sparsity=sizes.activation_sparsity,
         ),
         normalization=functools.partial(
-            layers.GhostBatchNormalization, GHOST_BATCH_SIZE
+            layers.GhostBatchNormalization, sizes.ghost_batch_size
         ),
     )
 
@@ -92,7 +103,11 @@ def train_on_random(task: Task) -> Result:
     """
     x, y = task.data.x_train, task.data.y_train
     kept = eff_data.select(
-        np.zeros(len(y)), KEEP, prefer="random", labels=y, seed=task.seed
+        np.zeros(len(y)),
+        task.sizes.keep,
+        prefer="random",
+        labels=y,
+        seed=task.seed,
     )
     x, y = eff_data.prune(kept)((x, y))
     return _train_plain(task, x, y, sources=(kept,))
@@ -103,7 +118,7 @@ def train_efficiently(task: Task) -> Result:
     x, y = task.data.x_train, task.data.y_train
     kept = select_hard(task)
     schedule = callbacks.BatchSizeSchedule.from_learning_rate(
-        decay(task.epochs), BATCH_SIZE, max_batch_size=len(kept.ids) // 10
+        decay(task), BATCH_SIZE, max_batch_size=len(kept.ids) // 10
     )
     train = schedule.batch(eff_data.prune(kept)((x, y)), seed=task.seed)
     ledger = callbacks.SavingsLedger(
@@ -112,13 +127,13 @@ def train_efficiently(task: Task) -> Result:
         baseline=task.log_dir / "plain" / "savings.json",
         verbose=0,
     )
-    model = efficient_model(task.data)
+    model = efficient_model(task.data, task.sizes)
     return _fit(task, model, ledger, x=train, callbacks=[schedule])
 
 
 RECIPES = {
     "plain Keras": train_plain,
-    f"plain, random {KEEP:.0%}": train_on_random,
+    "plain, random part": train_on_random,
     "keras_eff": train_efficiently,
 }
 
@@ -132,7 +147,7 @@ def select_hard(task: Task) -> eff_data.Selection:
     proxy = plain_model(task.data, PROXY_UNITS)
     proxy.compile("adam", "sparse_categorical_crossentropy")
     ledger = callbacks.SavingsLedger(verbose=0)
-    proxy.fit(x, y, 64, PROXY_EPOCHS, callbacks=[ledger], verbose=0)
+    proxy.fit(x, y, 64, task.sizes.proxy_epochs, callbacks=[ledger], verbose=0)
     started = time.perf_counter()
     scores = eff_data.score((x, y), by="el2n", model=proxy, verbose=0)
     seconds = time.perf_counter() - started
@@ -143,18 +158,23 @@ def select_hard(task: Task) -> eff_data.Selection:
         Saving("pruning", "flops_executed", 0, executed, measured=False),
     ]
     return eff_data.select(
-        scores, KEEP, labels=y, cost=[*ledger.cost("pruning"), *scoring]
+        scores,
+        task.sizes.keep,
+        labels=y,
+        cost=[*ledger.cost("pruning"), *scoring],
     )
 
 
-def decay(epochs: int) -> schedules.Schedule:
-    """Returns the learning rate by epoch: a fifth at 50 %, again at 75 %."""
+def decay(task: Task) -> schedules.Schedule:
+    """Returns the learning rate by epoch: a fifth at 50 %, again at 75 %.
+
+    Args:
+        task: `Task`, gives the epochs and the first learning rate.
+    """
+    rate, epochs = task.sizes.learning_rate, task.epochs
     return schedules.steps(
-        LEARNING_RATE,
-        {
-            max(1, epochs // 2): LEARNING_RATE / 5,
-            max(2, epochs * 3 // 4): LEARNING_RATE / 25,
-        },
+        rate,
+        {max(1, epochs // 2): rate / 5, max(2, epochs * 3 // 4): rate / 25},
     )
 
 
@@ -220,7 +240,7 @@ def _train_plain(task, x, y, sources=()) -> Result:
     ledger = callbacks.SavingsLedger(
         task.log_dir / name, sources=sources, verbose=0
     )
-    rate = keras.callbacks.LearningRateScheduler(decay(task.epochs))
+    rate = keras.callbacks.LearningRateScheduler(decay(task))
     model = plain_model(task.data)
     return _fit(
         task, model, ledger, x=x, y=y, batch_size=BATCH_SIZE, callbacks=[rate]
@@ -229,7 +249,7 @@ def _train_plain(task, x, y, sources=()) -> Result:
 
 def _fit(task, model, ledger, callbacks, **data) -> Result:
     model.compile(
-        keras.optimizers.SGD(LEARNING_RATE, momentum=0.9),
+        keras.optimizers.SGD(task.sizes.learning_rate, momentum=0.9),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )

@@ -18,14 +18,19 @@ class Result:
 
 
 def table(results: dict[str, list[Result]]) -> rich.table.Table:
-    """Returns the comparison, one column a recipe, one row a quantity."""
+    """Returns the comparison, one column a recipe, one row a quantity.
+
+    Args:
+        results: dictionary recipe -> one `Result` a seed; the first recipe
+            is the baseline.
+    """
     baseline = next(iter(results))
     shown = rich.table.Table(
         title=f"mean ± standard deviation of {len(results[baseline])} seeds",
         caption=(
-            "In brackets: against plain Keras. Scoring is included. "
-            "Theoretical FLOPs leave out multiplications by zero, which the "
-            "hardware executes all the same."
+            f"In brackets: against {baseline}. What scoring costs is in "
+            "keras_eff's figures. Theoretical FLOPs leave out multiplications "
+            "by zero, which the hardware executes all the same."
         ),
     )
     shown.add_column("")
@@ -54,7 +59,7 @@ _QUANTITIES = {
 
 def _accuracy(results, recipe, baseline):
     values = 100 * np.array([result.accuracy for result in results[recipe]])
-    cell = f"{values.mean():.2f} ± {values.std():.2f} %"
+    cell = f"{_with_spread(values)} %"
     if recipe == baseline:
         return cell
     plain = 100 * np.mean([result.accuracy for result in results[baseline]])
@@ -70,15 +75,25 @@ def _quantity(results, recipe, baseline, quantity):
     if quantity in ("updates", "examples"):
         cell = f"{np.mean(values):,.0f}"
     if quantity == "seconds":
-        cell = f"{np.mean(values):.2f} ± {np.std(values):.2f}"
+        cell = _with_spread(values)
     if recipe == baseline:
         return cell
     saved = saved_pct(np.mean(used(baseline)), np.mean(values))
     return f"{cell} ({-saved:+.0f} %)"
 
 
+def _with_spread(values):
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+
+
 def verdict(results: dict[str, list[Result]]) -> str:
-    """Returns in one sentence what the last recipe did to the wall time."""
+    """Returns in a sentence what the last recipe did to the wall time.
+
+    Args:
+        results: dictionary recipe -> one `Result` a seed.
+    """
     baseline, *_, ours = results
     times = {
         recipe: np.mean([r.totals["seconds"].used for r in results[recipe]])
@@ -91,8 +106,8 @@ def verdict(results: dict[str, list[Result]]) -> str:
     )
     if ratio > 1:
         sentence += (
-            " It multiplies the zeros of its sparse layers, and selecting them "
-            "takes time; fewer updates do not make up for it on a model this "
-            "small."
+            " Fewer updates and examples did not make up for scoring and for "
+            "sparse layers, whose zeros are multiplied too "
+            "(benchmarks/sparse_dense.py)."
         )
     return sentence

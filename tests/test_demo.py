@@ -13,7 +13,7 @@ from keras_eff.savings import Total
 
 NUM, NUM_TEST = 990, 200  # 792 kept: odd last batches at every size
 EPOCHS, SEEDS = 4, 2
-RECIPES = ["plain Keras", "plain, random 80%", "keras_eff"]
+RECIPES = ["plain Keras", "plain, random part", "keras_eff"]
 FOLDERS = dict(zip(RECIPES, ("plain", "random", "efficient"), strict=True))
 
 
@@ -131,7 +131,7 @@ def test_examples_and_updates_are_those_of_the_schedule(run):
     scoring = 3 * math.ceil(NUM / 64)
     expected = {
         "plain Keras": (NUM * EPOCHS, math.ceil(NUM / 32) * EPOCHS),
-        "plain, random 80%": (792 * EPOCHS, math.ceil(792 / 32) * EPOCHS),
+        "plain, random part": (792 * EPOCHS, math.ceil(792 / 32) * EPOCHS),
         "keras_eff": (792 * EPOCHS + 3 * NUM, updates + scoring),
     }
     for recipe, result, _ in each_run(run):
@@ -147,7 +147,8 @@ def test_the_plan_of_the_efficient_recipe_is_the_plain_run(run):
         for quantity in ("examples", "flops_executed", "flops_theoretical"):
             expected = plain[quantity].used
             assert math.isclose(planned[quantity].planned, expected)
-        assert planned["seconds"].planned == plain["seconds"].used
+        seconds = plain["seconds"].used
+        assert math.isclose(planned["seconds"].planned, seconds)
         # The planned updates are not rounded up at the end of an epoch.
         difference = plain["updates"].used - planned["updates"].planned
         assert 0 <= difference < EPOCHS
@@ -201,9 +202,9 @@ def test_a_seed_repeats_a_recipe(run, tmp_path):
     task = demo.Task(tiny_digits(), EPOCHS, 1, tmp_path, tick=lambda: None)
     demo.train_on_random(task)
     again = json.loads((tmp_path / "random" / "savings.json").read_text())
-    losses = losses_of(content_of(run, "plain, random 80%", 1))
+    losses = losses_of(content_of(run, "plain, random part", 1))
     np.testing.assert_allclose(losses_of(again), losses, rtol=1e-3)
-    other = losses_of(content_of(run, "plain, random 80%", 0))
+    other = losses_of(content_of(run, "plain, random part", 0))
     assert np.abs(np.subtract(losses, other) / losses).max() > 1e-2
 
 
@@ -230,7 +231,8 @@ def test_the_hard_selection_keeps_the_floor_of_each_class_and_its_cost():
 def test_the_learning_rate_falls_at_half_and_at_three_quarters(
     epochs, expected
 ):
-    rate_at = demo.decay(epochs)
+    task = demo.Task(tiny_digits(), epochs, 0, None, None)
+    rate_at = demo.decay(task)
     rates = [rate_at(epoch) for epoch in range(epochs)]
     np.testing.assert_allclose(rates, expected)
 
@@ -280,12 +282,12 @@ def test_the_table_shows_means_and_differences_in_named_rows():
     }
     rows, text = rows_of(results)
     assert rows == {
-        "test accuracy": ["97.00 ± 1.00 %", "95.50 ± 0.50 % (-1.50)"],
+        "test accuracy": ["97.00 ± 1.41 %", "95.50 ± 0.71 % (-1.50)"],
         "updates": ["1,000", "250 (-75 %)"],
         "examples": ["32,000", "24,000 (-25 %)"],
         "FLOPs, theoretical": ["4e+09", "1e+09 (-75 %)"],
         "FLOPs, executed": ["4e+09", "3e+09 (-25 %)"],
-        "wall seconds, measured": ["3.00 ± 1.00", "6.00 ± 0.00 (+100 %)"],
+        "wall seconds, measured": ["3.00 ± 1.41", "6.00 ± 0.00 (+100 %)"],
     }
     assert "mean ± standard deviation of 2 seeds" in text
     assert "Scoring is included." in text
@@ -308,7 +310,7 @@ def test_the_table_of_a_run_has_every_row_and_a_column_a_recipe(run):
 
 def test_the_efficient_model_has_the_shapes_of_the_plain_one():
     data = tiny_digits()
-    models = demo.plain_model(data), demo.efficient_model(data)
+    models = demo.plain_model(data), demo.efficient_model(data, demo.Sizes())
     plain, ours = ([w.shape for w in m.get_weights()] for m in models)
     assert plain == ours
     assert models[1].output_shape == (None, 10)
@@ -322,4 +324,4 @@ def test_the_verdict_says_how_long_and_why_only_when_longer(seconds, words):
     results = {"plain": [result(1.0)] * 2, "ours": [result(seconds)] * 2}
     verdict = demo_table.verdict(results)
     assert f"ours took {words} times the wall time of plain." in verdict
-    assert ("multiplies the zeros" in verdict) is (seconds > 1)
+    assert ("did not make up" in verdict) is (seconds > 1)

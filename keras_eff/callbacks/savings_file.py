@@ -62,6 +62,23 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     return content
 
 
+def check_absent(*paths: pathlib.Path) -> None:
+    """Makes sure that a new run mixes with no other.
+
+    Args:
+        *paths: what a ledger writes.
+
+    Raises:
+        FileExistsError: if one of them is there.
+    """
+    for path in paths:
+        if path.exists():
+            raise FileExistsError(
+                "Argument `log_dir` must be new: what another run wrote is "
+                f"never overwritten or mixed. Received: {str(path)!r} exists"
+            )
+
+
 def write(path: pathlib.Path, content: dict[str, Any]) -> None:
     """Writes the whole file or nothing.
 

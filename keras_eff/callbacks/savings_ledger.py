@@ -174,12 +174,7 @@ class SavingsLedger(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self.log_dir is not None and not self._history:
             events = self._path.with_name(SavingsEvents.FOLDER)
-            if self._path.exists() or events.exists():
-                raise FileExistsError(
-                    "Argument `log_dir` must be new: what another run wrote "
-                    "is never overwritten or mixed. Received: "
-                    f"log_dir={self.log_dir!r}"
-                )
+            savings_file.check_absent(self._path, events)
         if self.model.built:
             self._count_flops()
         if self._running is not None:

@@ -475,7 +475,8 @@ def test_sparse_layers_of_nested_models_are_sources():
 def test_another_runs_file_is_never_overwritten(tmp_path):
     fit(SavingsLedger(tmp_path, verbose=0), 1)
     before = (tmp_path / "savings.json").read_bytes()
-    message = re.escape(f"Received: log_dir={tmp_path!r}")
+    path = str(tmp_path / "savings.json")
+    message = re.escape(f"Received: {path!r} exists")
     with pytest.raises(FileExistsError, match=message):
         fit(SavingsLedger(tmp_path, verbose=0), 1)
     assert (tmp_path / "savings.json").read_bytes() == before
