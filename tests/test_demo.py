@@ -290,7 +290,7 @@ def test_the_table_shows_means_and_differences_in_named_rows():
         "wall seconds, measured": ["3.00 ± 1.41", "6.00 ± 0.00 (+100 %)"],
     }
     assert "mean ± standard deviation of 2 seeds" in text
-    assert "Scoring is included." in text
+    assert "What scoring costs is in" in text
 
 
 def test_the_table_of_a_run_has_every_row_and_a_column_a_recipe(run):
