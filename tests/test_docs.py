@@ -1,5 +1,7 @@
 """Every Python block of the documentation runs, without a warning."""
 
+import importlib
+import json
 import pathlib
 import re
 
@@ -42,3 +44,23 @@ def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("card", CARDS, ids=name_of)
 def test_a_card_has_a_python_block(card):
     assert blocks_of(card.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_page_has_a_gap_to_fill(page):
+    text = page.read_text()
+    assert not re.findall(r"TODO|TBD|DEMO_TABLE|[Mm]easured: see", text)
+
+
+def test_the_figures_of_the_readme_are_those_recorded(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    demo = importlib.import_module("demo")
+    record = ROOT / "benchmarks" / "results" / "demo.json"
+    table = demo.markdown(json.loads(record.read_text())["rows"])
+    assert table in (ROOT / "README.md").read_text()
+
+
+def test_every_link_to_a_file_leads_to_one():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
