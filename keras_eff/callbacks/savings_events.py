@@ -43,7 +43,7 @@ class SavingsEvents:
         Args:
             techniques: list of the techniques in use.
             basis: dictionary quantity -> on what its number rests.
-            metrics: list of the names of the quality metrics.
+            metrics: list of the names that quality metrics may have.
             **entries: further entries of the manifest.
         """
         manifest = {

@@ -288,7 +288,10 @@ class SavingsLedger(keras.callbacks.Callback):
                 basis={
                     name: self._basis(name, totals[name]) for name in totals
                 },
-                metrics=list(quality),
+                # An epoch without validation may come first.
+                metrics=[
+                    f"{part}{name}" for part in ("", "val_") for name in quality
+                ],
                 baseline=self._declared_baseline,
                 device=savings_file.device(),
             )
