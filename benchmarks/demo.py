@@ -1,9 +1,12 @@
-"""What the demo's recipes reach and use, on the digits.
+"""What the demo's recipes reach and use.
+
+    python benchmarks/demo.py [digits | fashion-mnist] [seeds]
 
 Prints the table of the README, which a test compares with the record.
 """
 
 import pathlib
+import sys
 import tempfile
 
 import harness
@@ -12,13 +15,12 @@ import numpy as np
 from keras_eff import datasets
 from keras_eff import demo
 
-SEEDS = 3
 
-
-def main():
+def main(name="digits", num_seeds=3):
     out = pathlib.Path(tempfile.mkdtemp())
-    epochs = demo.EPOCHS["digits"]
-    results = demo.compare(datasets.digits(), epochs, SEEDS, out)
+    epochs = demo.EPOCHS[name]
+    data = datasets.LOADERS[name]()
+    results = demo.compare(data, epochs, num_seeds, out)
     rows = []
     for recipe, runs in results.items():
         accuracies = [100 * run.accuracy for run in runs]
@@ -32,11 +34,14 @@ def main():
             {
                 "recipe": recipe,
                 "accuracy": float(np.mean(accuracies)),
-                "standard_deviation": float(np.std(accuracies, ddof=1)),
+                "standard_deviation": (
+                    float(np.std(accuracies, ddof=1)) if num_seeds > 1 else None
+                ),
                 **quantities,
             }
         )
-    harness.record("demo", f"{SEEDS} seeds, {epochs} epochs", rows)
+    record = "demo" if name == "digits" else f"demo_{name.replace('-', '_')}"
+    harness.record(record, f"{name}: {num_seeds} seeds, {epochs} epochs", rows)
     print(markdown(rows))
 
 
@@ -47,10 +52,7 @@ def markdown(rows):
         f"| | {' | '.join(row['recipe'] for row in rows)} |",
         "|---" * (len(rows) + 1) + "|",
         "| test accuracy | "
-        + " | ".join(
-            f"{row['accuracy']:.2f} ± {row['standard_deviation']:.2f} %"
-            for row in rows
-        )
+        + " | ".join(_accuracy(row) for row in rows)
         + " |",
     ]
     for quantity, (label, form) in {
@@ -70,5 +72,11 @@ def markdown(rows):
     return "\n".join(lines)
 
 
+def _accuracy(row):
+    spread = row["standard_deviation"]
+    after = "" if spread is None else f" ± {spread:.2f}"
+    return f"{row['accuracy']:.2f}{after} %"
+
+
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2], *map(int, sys.argv[2:3]))

@@ -71,8 +71,15 @@ def _sequential_calls(model, input_shape):
 def _functional_calls(model):
     # The same graph as a plain model: a subclass may have its own config.
     model = keras.Model(model.inputs, model.outputs)
+    try:
+        entries = model.get_config()["layers"]
+    except NotImplementedError as error:
+        raise ValueError(
+            "Argument `model` must hold layers with a `get_config`: the calls "
+            f"are read from it. Received: {error}"
+        ) from error
     operations = {operation.name: operation for operation in model.operations}
-    for entry in model.get_config()["layers"]:
+    for entry in entries:
         for node in entry["inbound_nodes"]:
             shapes = _tensor_shapes(node["args"]) + _tensor_shapes(
                 node["kwargs"]

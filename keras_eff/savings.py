@@ -156,7 +156,8 @@ def account(
                                    * product(baseline / actual, "examples")
         planned rate     = planned examples * rate without the techniques
 
-    Costs (records with `baseline=0`) are added to what was used.
+    Costs (records with `baseline=0`) are added to what was used, of
+    quantities that are counted.
 
     Args:
         counts: `{"examples": ..., "updates": ...}`, what the run counted.
@@ -193,8 +194,9 @@ def account(
         )
     sums.update(others or {})
     for cost in savings:
-        if cost.is_cost:
-            sums[cost.unit] = _add_cost(sums.get(cost.unit), cost)
+        # A cost alone would pass for the whole of a quantity not counted.
+        if cost.is_cost and cost.unit in sums:
+            sums[cost.unit] = _add_cost(sums[cost.unit], cost)
     return sums
 
 
@@ -212,9 +214,7 @@ def growth(savings: list[Saving], unit: str) -> float:
     )
 
 
-def _add_cost(total: Total | None, cost: Saving) -> Total:
-    if total is None:
-        return Total(cost.actual, None, cost.measured)
+def _add_cost(total: Total, cost: Saving) -> Total:
     return Total(
         total.used + cost.actual,
         total.planned,

@@ -81,7 +81,7 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         self._shared_rate: SharedLearningRate | None = None
         self._rate_left_by_fit: float | None = None
         self._epoch = 0
-        self._counts_before_epoch = (0, 0)  # (updates, examples)
+        self._counts_before_epoch = (0, 0)  # (updates, the baseline's)
         self._updates_of_epoch = 0
 
     @classmethod
@@ -183,11 +183,11 @@ class BatchSizeSchedule(keras.callbacks.Callback):
     def savings(self) -> list[Saving]:
         """Returns the updates made, beside those at the first batch size.
 
-        The baseline is the same number of examples in batches of the size of
-        epoch 0: `examples / batch size`, not rounded up.
+        The baseline is the same examples in batches of the size of epoch 0,
+        the last one of an epoch smaller. An update is a batch: gradients that
+        accumulate make fewer on both sides.
         """
-        updates, examples = self._counts()
-        baseline = examples / self._by_epoch.size_at(0)
+        updates, baseline = self._counts()
         return [
             Saving(
                 "batch_size_schedule",
@@ -199,8 +199,9 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         ]
 
     def on_train_begin(self, logs=None):
+        self._close_epoch()  # An interrupted `fit` left it.
         # The object that `fit` counts its steps with names the data it reads.
-        steps = self.params["steps"]
+        steps = (self.params or {}).get("steps")
         read = [data for data in self._datasets if data.num_batches is steps]
         if not read:
             raise ValueError(
@@ -210,7 +211,8 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             )
         (self._dataset,) = read
         if self._shared_rate is not None:
-            self._shared_rate.restore()  # An interrupted `fit` left it.
+            if self._shared_rate.is_untouched:
+                self._shared_rate.restore()
             self._shared_rate = None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -240,12 +242,13 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         self._updates_of_epoch = 0
 
     def _counts(self) -> tuple[int, int]:
-        """Returns (updates, examples) so far, the running epoch included."""
-        updates, examples = self._counts_before_epoch
+        """Returns (updates, the baseline's) so far, this epoch included."""
+        updates, baseline = self._counts_before_epoch
         if self._updates_of_epoch:
             seen = self._updates_of_epoch * self._by_epoch.size_at(self._epoch)
-            examples += min(seen, self._dataset.num_examples)
-        return updates + self._updates_of_epoch, examples
+            examples = min(seen, self._dataset.num_examples)
+            baseline += -(-examples // self._by_epoch.size_at(0))
+        return updates + self._updates_of_epoch, baseline
 
     def _share_rate(self, epoch: int) -> None:
         self._shared_rate = SharedLearningRate(self.model.optimizer)

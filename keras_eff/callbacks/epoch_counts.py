@@ -23,7 +23,7 @@ class EpochCounts:
     def __init__(self, epoch: int, model: keras.Model, steps: int | None):
         self.epoch = epoch
         self._steps = steps
-        self._num_steps = 0
+        self.num_steps = 0
         self._examples: int | None = None
         self._iterations = _read(model.optimizer.iterations)
         self._started = time.perf_counter()
@@ -32,8 +32,9 @@ class EpochCounts:
         """Counts steps, and examples when the last step is done."""
         # With `steps_per_execution` the last index can be past the end.
         steps = self._steps
-        self._num_steps = batch + 1 if steps is None else min(batch + 1, steps)
-        if self._num_steps == steps:
+        done = batch + 1 if steps is None else min(batch + 1, steps)
+        self.num_steps = int(done)
+        if steps is not None and self.num_steps == steps:
             self.read_examples(model)
 
     def read_examples(self, model: keras.Model) -> None:
@@ -53,17 +54,19 @@ class EpochCounts:
         """Returns the counts; `examples` is `None` if nothing counts them."""
         seconds = time.perf_counter() - self._started
         self.read_examples(model)
-        # Keras up to 3.15.1 counts one iteration too many where an epoch ends
-        # by exhaustion; the steps know better then.
-        iterations = _read(model.optimizer.iterations) - self._iterations
+        updates = _read(model.optimizer.iterations) - self._iterations
+        if self._steps is None:
+            # Keras up to 3.15.1 counts one iteration too many where an epoch
+            # ends by exhaustion; the steps know better then.
+            updates = min(updates, self.num_steps)
         own_step = type(model).train_step is not keras.Model.train_step
         examples = self._examples
-        if own_step and examples is not None and examples <= self._num_steps:
+        if own_step and examples is not None and examples <= self.num_steps:
             examples = None  # a step of the user's own counts batches
         return {
             "epoch": self.epoch,
             "examples": examples,
-            "updates": min(int(self._num_steps), iterations),
+            "updates": updates,
             "seconds": seconds,
         }
 

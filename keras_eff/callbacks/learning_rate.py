@@ -39,7 +39,7 @@ class SharedLearningRate:
             rate: float, what the learning rate were without the others.
         """
         current = self.read()
-        if current != self._written:
+        if current != self._written and self._written:
             self._factor_of_others *= current / self._written
         self.optimizer.learning_rate = rate * self._factor_of_others
         self._written = self.read()
@@ -47,6 +47,11 @@ class SharedLearningRate:
     def restore(self) -> None:
         """Takes back all own changes, and none of the others'."""
         self.write(self.initial)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether the learning rate is still the one last written."""
+        return self.read() == self._written
 
     def read(self) -> float:
         """Returns the learning rate that is in the optimizer now."""

@@ -43,16 +43,14 @@ class SavingsEvents:
         Args:
             techniques: list of the techniques in use.
             basis: dictionary quantity -> on what its number rests.
-            metrics: list of the names that quality metrics may have.
+            metrics: list of the names of the quality metrics so far.
             **entries: further entries of the manifest.
         """
         manifest = {
             "schema": MANIFEST_SCHEMA,
             "techniques": techniques,
             "basis": basis,
-            "quality": {
-                name: _direction(name) for name in metrics if _direction(name)
-            },
+            "quality": _directions(metrics),
             **entries,
         }
         with self._recording():
@@ -111,6 +109,14 @@ class SavingsEvents:
 # Words of metric names that tell whether more or less is better.
 _LESS = {"loss", "error", "mae", "mape", "mse", "msle", "rmse", "perplexity"}
 _MORE = {"acc", "accuracy", "auc", "f1", "iou", "precision", "recall"}
+
+
+def _directions(metrics: list[str]) -> dict[str, str]:
+    # An epoch without validation may come first: its names are known already.
+    names = {name.removeprefix("val_") for name in metrics}
+    names |= {f"val_{name}" for name in names}
+    known = {name: _direction(name) for name in sorted(names)}
+    return {name: which for name, which in known.items() if which}
 
 
 def _direction(metric: str) -> str | None:

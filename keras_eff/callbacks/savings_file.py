@@ -62,6 +62,25 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     return content
 
 
+def seconds_per_example(path: str | os.PathLike) -> float:
+    """Returns what a measured run took for an example.
+
+    Args:
+        path: path of its `savings.json`.
+
+    Raises:
+        ValueError: if the file is of another kind or counts no examples.
+    """
+    totals = read(path)["totals"]
+    examples = totals.get("examples", {}).get("used", 0)
+    if not examples:
+        raise ValueError(
+            "Argument `baseline` must be a run that counted its examples. "
+            f"Received: path={str(path)!r}, {examples} examples"
+        )
+    return totals["seconds"]["used"] / examples
+
+
 def check_absent(*paths: pathlib.Path) -> None:
     """Makes sure that a new run mixes with no other.
 

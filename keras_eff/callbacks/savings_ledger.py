@@ -26,21 +26,21 @@ class SavingsLedger(keras.callbacks.Callback):
     """Counts what `fit` uses and compares it with the run without techniques.
 
     Examples, updates and seconds (of training, without validation) are counted
-    while `fit` runs. FLOPs are these examples times those that
-    `keras_eff.flops.count` derives from the
-    model, theoretical and executed apart. What the run would have used
-    without the techniques (`planned`) follows from the records of the
-    sources; layers that can tell their savings are found in the model.
+    while `fit` runs. FLOPs are these examples times those that `flops.count`
+    derives from the model, theoretical and executed apart. What the run would
+    have used without the techniques (`planned`) follows from the records of
+    the sources; layers that can tell their savings are found in the model.
 
     With `log_dir` each epoch writes TensorBoard scalars to
     `<log_dir>/efficiency` (`keras_eff/<quantity>/{used,planned,saved_pct}`,
-    `keras_eff_techniques/<technique>/<unit>/{baseline,actual}`) and the end
-    of training writes `<log_dir>/savings.json`.
+    `keras_eff_techniques/<technique>/<unit>/{baseline,actual}`) and
+    `<log_dir>/savings.json`, whole or not at all.
 
     What it does not give: seconds saved, unless another run was measured and
     is passed as `baseline`. The sources hold for all that the ledger counts:
-    a second `fit` on other data needs a ledger of its own. Examples are
-    counted up to 2**24 an epoch exactly. Under a distribution strategy of
+    a second `fit` on other data needs a ledger of its own. The loss metric
+    counts the examples, up to 2**24 an epoch exactly; another callback that
+    evaluates between two batches resets it. Under a distribution strategy of
     several workers every worker keeps its own ledger.
 
     Args:
@@ -72,22 +72,22 @@ class SavingsLedger(keras.callbacks.Callback):
 
     def __init__(self, log_dir=None, sources=(), baseline=None, verbose=1):
         super().__init__()
-        for source in sources:
-            if not isinstance(source, Source):
-                raise TypeError(
-                    "Argument `sources` must hold objects with a method "
-                    "`savings() -> list[Saving]`. Received: "
-                    f"{type(source).__name__}"
-                )
+        if not isinstance(sources, list | tuple) or not all(
+            isinstance(source, Source) and not isinstance(source, type)
+            for source in sources
+        ):
+            raise TypeError(
+                "Argument `sources` must be a list of objects with a method "
+                f"`savings() -> list[Saving]`. Received: sources={sources!r}"
+            )
         self.log_dir = log_dir
         self.sources = sources
         self.baseline = baseline
         self.verbose = verbose
         self._seconds_per_example = None
         if baseline is not None:
-            measured = savings_file.read(baseline)["totals"]
-            self._seconds_per_example = (
-                measured["seconds"]["used"] / measured["examples"]["used"]
+            self._seconds_per_example = savings_file.seconds_per_example(
+                baseline
             )
         self._flops: flops.Report | None = None
         self._not_counted: dict[str, str] = {}
@@ -143,7 +143,6 @@ class SavingsLedger(keras.callbacks.Callback):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the content of `savings.json`."""
-        report = self._flops
         return {
             **savings_file.header(),
             "baseline": {
@@ -155,7 +154,7 @@ class SavingsLedger(keras.callbacks.Callback):
                 for quantity, total in self.totals().items()
             },
             "not_counted": self._not_counted,
-            "flops_per_example": report and report.to_dict(),
+            "flops_per_example": self._flops and self._flops.to_dict(),
             "savings": [
                 {"source": name, **saving.to_dict()}
                 for name, saving in self.savings()
@@ -177,11 +176,17 @@ class SavingsLedger(keras.callbacks.Callback):
             savings_file.check_absent(self._path, events)
         if self.model.built:
             self._count_flops()
-        if self._running is not None:
-            self._close_epoch({})  # An interrupted `fit` left it.
+        if self._running is not None and self._running.num_steps:
+            # An exception ended it. What the optimizer and the metrics hold by
+            # now may be another run's.
+            reason = f"interrupted after {self._running.num_steps} steps"
+            self._not_counted[f"an epoch {self._running.epoch}"] = reason
+        self._running = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._running = EpochCounts(epoch, self.model, self.params["steps"])
+        self._running = EpochCounts(
+            epoch, self.model, (self.params or {}).get("steps")
+        )
 
     def on_train_batch_end(self, batch, logs=None):
         self._running.on_batch_end(batch, self.model)
@@ -200,12 +205,12 @@ class SavingsLedger(keras.callbacks.Callback):
         self._count_flops()  # A model without `Input` is built by now.
         if self.log_dir is not None:
             self._write_events()
+            savings_file.write(self._path, self.to_dict())
 
     def on_train_end(self, logs=None):
         if self.log_dir is not None and self._events is not None:
             self._events.close()
             self._events = None
-            savings_file.write(self._path, self.to_dict())
         if self.verbose:
             rich.console.Console().print(self)
 
@@ -217,12 +222,11 @@ class SavingsLedger(keras.callbacks.Callback):
 
     def _basis(self, quantity: str, total: Total) -> str:
         words = "measured" if total.measured else "derived"
-        if quantity.startswith("flops"):
-            if "theoretical" in quantity:
-                words = "theoretical"
-            if self._flops is not None and self._flops.unsupported:
-                words += ", in part"
-        return words
+        if "theoretical" in quantity:
+            words = "theoretical"
+        is_partial = self._flops is not None and self._flops.unsupported
+        is_flops = quantity.startswith("flops")
+        return f"{words}, in part" if is_flops and is_partial else words
 
     def _close_epoch(self, logs: dict[str, Any]) -> None:
         counts = self._running.close(self.model)
@@ -247,7 +251,7 @@ class SavingsLedger(keras.callbacks.Callback):
             self._not_counted["flops"] = str(error)
             return
         self._not_counted.pop("flops", None)
-        if self._flops not in (None, report):
+        if self._flops is not None and self._flops.training != report.training:
             raise ValueError(
                 "A ledger keeps the account of one model. Received: a model "
                 f"of {report.training:,} training FLOPs an example after one "
@@ -288,10 +292,7 @@ class SavingsLedger(keras.callbacks.Callback):
                 basis={
                     name: self._basis(name, totals[name]) for name in totals
                 },
-                # An epoch without validation may come first.
-                metrics=[
-                    f"{part}{name}" for part in ("", "val_") for name in quality
-                ],
+                metrics=list(quality),
                 baseline=self._declared_baseline,
                 device=savings_file.device(),
             )

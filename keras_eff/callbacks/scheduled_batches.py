@@ -176,8 +176,8 @@ class Stream:
         if size != expected or has_more:
             raise RuntimeError(
                 "The dataset must have as many examples as its cardinality "
-                f"says, {self.num_examples}; it has "
-                f"{'more' if self._is_over else 'fewer'}."
+                f"says. Received: cardinality={self.num_examples}, and "
+                f"{'more' if self._is_over else 'fewer'} examples"
             )
         return batch
 

@@ -79,8 +79,9 @@ def select(
     """Chooses exactly `floor(keep * n)` examples by their scores.
 
     Pruning pays when the data are plentiful and the scores cheap. When little
-    is kept (below about a third) hard examples alone train worse than random
-    ones; try `prefer="random"` beside every other choice.
+    is kept (below about a third: Ayed and Hayou, 2023) hard examples alone
+    train worse than random ones. Try `prefer="random"` beside every other
+    choice.
 
     Args:
         scores: array of shape `(n,)`, high = hard. No NaN.

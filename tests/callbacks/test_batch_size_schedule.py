@@ -368,6 +368,61 @@ def test_savings_count_updates_of_all_fits_and_of_a_stopped_epoch():
     assert saving.measured
 
 
+def test_a_constant_size_saves_nothing():
+    schedule = BatchSizeSchedule(10)
+    fit(schedule, data_of("arrays", schedule, 95))
+    assert schedule.savings()[0].saved_pct == 0
+
+
+def test_an_interrupted_epoch_counts_as_far_as_it_went():
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 5:
+                raise KeyboardInterrupt
+
+    schedule = BatchSizeSchedule(10)
+    model = SeenExamples()
+    model.compile(keras.optimizers.SGD(1e-6), "mse")
+    large, small = data_of("arrays", schedule), data_of("arrays", schedule, 40)
+    callbacks = [schedule, Interrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(large, callbacks=callbacks, verbose=0)
+    model.fit(small, callbacks=[schedule], verbose=0)
+    (saving,) = schedule.savings()
+    assert (saving.baseline, saving.actual) == (9, 9)
+
+
+def test_a_rate_set_after_an_interrupt_is_the_new_base():
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    schedule = BatchSizeSchedule(ke.schedules.steps(8, {1: 16}))
+    model = SeenExamples()
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    data, epochs = data_of("arrays", schedule), Epochs()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(data, epochs=2, callbacks=[schedule, Interrupt()], verbose=0)
+    model.optimizer.learning_rate = 5e-4
+    model.fit(data, epochs=2, callbacks=[schedule, epochs], verbose=0)
+    assert epochs.rates == pytest.approx([5e-4, 1e-3])
+
+
+def test_a_rate_that_starts_at_zero_survives_another_setter():
+    rate = ke.schedules.linear(0.0, 2e-6, epochs=2)
+    schedule = BatchSizeSchedule(8, learning_rate=rate)
+    other = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: setattr(
+            model.optimizer, "learning_rate", 1e-6
+        )
+    )
+    model = SeenExamples()
+    model.compile(keras.optimizers.SGD(1e-6), "mse")
+    data = data_of("arrays", schedule)
+    model.fit(data, epochs=2, callbacks=[schedule, other], verbose=0)
+
+
 def test_savings_are_those_of_what_was_trained_on():
     """Ragged passes, two data sets, and one that is only evaluated."""
     schedule = BatchSizeSchedule(GROW_AND_SHRINK)
@@ -375,11 +430,12 @@ def test_savings_are_those_of_what_was_trained_on():
     model = SeenExamples()
     model.compile(keras.optimizers.SGD(1e-6), "mse")
     model.evaluate(small, verbose=0)
-    for data, examples, updates in ((large, 300, 45), (small, 450, 69)):
+    # 13 batches of 8 hold 100 examples, 7 hold 50.
+    for data, baseline, updates in ((large, 39, 45), (small, 60, 69)):
         model.fit(data, epochs=3, callbacks=[schedule], verbose=0)
         model.evaluate(small, verbose=0)
         (saving,) = schedule.savings()
-        assert (saving.baseline, saving.actual) == (examples / 8, updates)
+        assert (saving.baseline, saving.actual) == (baseline, updates)
 
 
 def test_without_the_callback_the_first_size_holds():

@@ -109,7 +109,7 @@ def test_savings_json_adds_up(tmp_path):
     expected = {
         # quantity: used, planned
         "examples": (150, 300),
-        "updates": (22, 300 / 5),
+        "updates": (22, 300 / 5),  # 50 kept examples fill batches of 5
         "flops_theoretical": (150 * sparse, 300 * (first + head)),
         "flops_executed": (150 * (first + head), 300 * (first + head)),
     }
@@ -431,7 +431,7 @@ def test_a_shared_sparse_layer_saves_at_each_call():
     assert [row.baseline for row in rows] == [3 * 2 * 8 * 8] * 2
 
 
-def test_an_interrupted_epoch_is_counted_by_the_next_fit():
+def test_an_interrupted_epoch_is_left_out_and_named():
     class Interrupt(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if batch == 4:
@@ -440,10 +440,12 @@ def test_an_interrupted_epoch_is_counted_by_the_next_fit():
     ledger, model = SavingsLedger(verbose=0), model_of()
     with pytest.raises(KeyboardInterrupt):
         fit(ledger, 1, model, callbacks=[Interrupt()])
-    totals = fit(ledger, 1, model)
-    # The fifth update was made, and its callback interrupted.
-    assert totals["updates"].used == 4 + 7
-    assert totals["examples"].used == 5 * 16 + 100
+    other = model_of()
+    totals = fit(ledger, 1, other)
+    assert totals["updates"].used == 7
+    assert totals["examples"].used == 100
+    reason = ledger.to_dict()["not_counted"]["an epoch 0"]
+    assert reason == "interrupted after 4 steps"
 
 
 def test_layers_without_a_rule_are_listed():
@@ -497,9 +499,23 @@ def test_the_events_of_an_interrupted_run_are_not_mixed(tmp_path):
     ledger = SavingsLedger(tmp_path, verbose=0)
     with pytest.raises(KeyboardInterrupt):
         fit(ledger, 2, callbacks=[Interrupt()])
-    assert not (tmp_path / "savings.json").exists()
+    # What the whole epochs used is safe already.
+    content = json.loads((tmp_path / "savings.json").read_text())
+    assert content["totals"]["examples"]["used"] == 100
     with pytest.raises(FileExistsError, match="or mixed"):
         fit(SavingsLedger(tmp_path, verbose=0), 1)
+
+
+def test_an_exception_before_the_first_batch_leaves_nothing_uncounted():
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    ledger, model = SavingsLedger(verbose=0), model_of()
+    with pytest.raises(KeyboardInterrupt):
+        fit(ledger, 1, model, callbacks=[Interrupt()])
+    assert fit(ledger, 1, model)["examples"].used == 100
+    assert ledger.to_dict()["not_counted"] == {}
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -521,8 +537,39 @@ def test_one_ledger_is_for_one_model():
 
 
 def test_a_source_without_savings_is_named():
-    with pytest.raises(TypeError, match="Received: dict"):
-        SavingsLedger(sources=[{}])
+    kept = ke.data.select([0.1, 0.2], keep=0.5)
+    for sources in ([{}], kept, iter([kept]), [ke.layers.SparseDense]):
+        with pytest.raises(TypeError, match="Received: sources="):
+            SavingsLedger(sources=sources)
+
+
+def test_a_cost_is_not_told_as_the_whole_of_what_is_not_counted():
+    proxy = SavingsLedger(verbose=0)
+    fit(proxy, 1)
+    x, _ = arrays()
+    kept = ke.data.select(x[:, 0], keep=0.5, cost=proxy.cost("pruning"))
+    model = Subclassed()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    totals = fit(SavingsLedger(sources=[kept], verbose=0), 1, model)
+    assert not [name for name in totals if name.startswith("flops")]
+
+
+def test_layers_without_a_config_do_not_stop_training():
+    class NoConfig(keras.layers.Layer):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def call(self, inputs):
+            return self.function(inputs)
+
+    x = keras.Input((8,))
+    y = keras.layers.Dense(3, activation="softmax")(NoConfig(lambda x: x)(x))
+    model = keras.Model(x, y)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    ledger = SavingsLedger(verbose=0)
+    assert fit(ledger, 1, model)["examples"].used == 100
+    assert "`get_config`" in ledger.to_dict()["not_counted"]["flops"]
 
 
 @pytest.mark.parametrize("text", ["not json", "[]", '{"schema": 99}'])
@@ -531,6 +578,14 @@ def test_a_baseline_of_another_kind_is_named(tmp_path, text):
     path.write_text(text)
     message = f"of schema 1. Received: path={str(path)!r}"
     with pytest.raises(ValueError, match=re.escape(message)):
+        SavingsLedger(baseline=path)
+
+
+def test_a_baseline_without_examples_is_named(tmp_path):
+    path = tmp_path / "savings.json"
+    totals = {"seconds": {"used": 1.0}}
+    savings_file.write(path, {"schema": 1, "totals": totals})
+    with pytest.raises(ValueError, match="counted its examples"):
         SavingsLedger(baseline=path)
 
 

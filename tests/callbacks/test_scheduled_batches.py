@@ -76,10 +76,10 @@ def test_a_pass_over_a_dataset_is_in_its_order_whatever_is_asked(batch_size):
 @pytest.mark.parametrize(
     ("claimed", "message"),
     [
-        (3, "says, 3; it has more"),
-        (4, "says, 4; it has more"),
-        (6, "says, 6; it has fewer"),
-        (7, "says, 7; it has fewer"),
+        (3, "Received: cardinality=3, and more examples"),
+        (4, "Received: cardinality=4, and more examples"),
+        (6, "Received: cardinality=6, and fewer examples"),
+        (7, "Received: cardinality=7, and fewer examples"),
     ],
 )
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 9])
