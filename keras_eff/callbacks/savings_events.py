@@ -6,6 +6,8 @@ import os
 import pathlib
 
 import tensorflow as tf
+from tensorboard.compat.proto import summary_pb2
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from keras_eff.savings import Saving
 from keras_eff.savings import Total
@@ -87,10 +89,16 @@ class SavingsEvents:
             for field in ("baseline", "actual"):
                 tag = f"keras_eff_techniques/{technique}/{unit}/{field}"
                 tags[tag] = getattr(saving, field)
+        # All series in one write: twenty calls of `tf.summary.scalar` took
+        # 20 ms an epoch.
+        point = summary_pb2.Summary()
+        for tag, value in tags.items():
+            if value is not None:
+                point.MergeFrom(scalar_pb(tag, value))
         with self._recording():
-            for tag, value in tags.items():
-                if value is not None:
-                    tf.summary.scalar(tag, value, step=step)
+            tf.summary.experimental.write_raw_pb(
+                point.SerializeToString(), step=step
+            )
         self._writer.flush()
 
     def close(self) -> None:
