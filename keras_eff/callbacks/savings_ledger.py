@@ -95,7 +95,7 @@ class SavingsLedger(keras.callbacks.Callback):
         self._events: SavingsEvents | None = None
         self._running: EpochCounts | None = None
 
-    def savings(self) -> list[tuple[str, Saving]]:
+    def records(self) -> list[tuple[str, Saving]]:
         """Returns `(source, record)` of all layers and sources so far."""
         named = [
             *self._layers(),
@@ -118,14 +118,14 @@ class SavingsLedger(keras.callbacks.Callback):
             for quantity in ("examples", "updates")
             if quantity not in self._not_counted
         }
-        records = [saving for _, saving in self.savings()]
+        savings = [saving for _, saving in self.records()]
         planned = None
         if self._seconds_per_example is not None and "examples" in counts:
-            growth = _savings.growth(records, "examples")
+            growth = _savings.growth(savings, "examples")
             planned = self._seconds_per_example * counts["examples"] * growth
         seconds = sum(epoch["seconds"] for epoch in self._history)
         others = {"seconds": Total(seconds, planned, measured=True)}
-        return _savings.account(counts, self._rates(), records, others)
+        return _savings.account(counts, self._rates(), savings, others)
 
     def cost(self, technique: str) -> list[Saving]:
         """Returns what this run used as costs of a technique.
@@ -157,7 +157,7 @@ class SavingsLedger(keras.callbacks.Callback):
             "flops_per_example": self._flops and self._flops.to_dict(),
             "savings": [
                 {"source": name, **saving.to_dict()}
-                for name, saving in self.savings()
+                for name, saving in self.records()
             ],
             "history": self._history,
         }
@@ -283,7 +283,7 @@ class SavingsLedger(keras.callbacks.Callback):
 
     def _write_events(self) -> None:
         totals = self.totals()
-        techniques = _savings.totals([saving for _, saving in self.savings()])
+        techniques = _savings.totals([saving for _, saving in self.records()])
         quality = self._history[-1]["quality"]
         if self._events is None:
             self._events = SavingsEvents(self.log_dir)

@@ -427,7 +427,7 @@ def test_a_shared_sparse_layer_saves_at_each_call():
     model.compile("sgd", "sparse_categorical_crossentropy")
     ledger = SavingsLedger(verbose=0)
     fit(ledger, 1, model)
-    rows = [s for _, s in ledger.savings() if "executed" in s.unit]
+    rows = [s for _, s in ledger.records() if "executed" in s.unit]
     assert [row.baseline for row in rows] == [3 * 2 * 8 * 8] * 2
 
 
@@ -477,7 +477,7 @@ def test_sparse_layers_of_nested_models_are_sources():
     model.compile("sgd", "sparse_categorical_crossentropy")
     ledger = SavingsLedger(verbose=0)
     fit(ledger, 1, model)
-    assert {name for name, _ in ledger.savings()} == {"in/s"}
+    assert {name for name, _ in ledger.records()} == {"in/s"}
 
 
 def test_another_runs_file_is_never_overwritten(tmp_path):
@@ -538,7 +538,8 @@ def test_one_ledger_is_for_one_model():
 
 def test_a_source_without_savings_is_named():
     kept = ke.data.select([0.1, 0.2], keep=0.5)
-    for sources in ([{}], kept, iter([kept]), [ke.layers.SparseDense]):
+    no_sources = {}, SavingsLedger(), ke.layers.SparseDense
+    for sources in (kept, iter([kept]), *([other] for other in no_sources)):
         with pytest.raises(TypeError, match="Received: sources="):
             SavingsLedger(sources=sources)
 
