@@ -147,7 +147,14 @@ def select_hard(task: Task) -> eff_data.Selection:
     proxy = plain_model(task.data, PROXY_UNITS)
     proxy.compile("adam", "sparse_categorical_crossentropy")
     ledger = callbacks.SavingsLedger(verbose=0)
-    proxy.fit(x, y, 64, task.sizes.proxy_epochs, callbacks=[ledger], verbose=0)
+    proxy.fit(
+        x,
+        y,
+        batch_size=64,
+        epochs=task.sizes.proxy_epochs,
+        callbacks=[ledger],
+        verbose=0,
+    )
     started = time.perf_counter()
     scores = eff_data.score((x, y), by="el2n", model=proxy, verbose=0)
     seconds = time.perf_counter() - started

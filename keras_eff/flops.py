@@ -147,6 +147,8 @@ def rule(layer_class: type) -> Callable[[Rule], Rule]:
 
     The function takes `(layer, input_shape, output_shape)`, shapes with the
     batch axis, and returns `Flops`. A rule of a subclass wins over its base's.
+    A rule that raises `NotImplementedError` has the layer listed as
+    unsupported, with the message as the reason.
 
     Args:
         layer_class: class of the layers that the rule counts.

@@ -147,7 +147,7 @@ def kth_largest_magnitude(x, k):
         )
     integer, num_bits = _BITS[dtype]
     # `view` needs a static last axis: entries go in a column, (size, 1).
-    bits = ops.view(ops.reshape(ops.abs(x), (-1, 1)), integer)
+    bits = ops.view(ops.reshape(magnitude(x), (-1, 1)), integer)
 
     def set_bit_if_k_remain(step, threshold):
         bit = ops.left_shift(ops.cast(1, integer), num_bits - 1 - step)
@@ -187,7 +187,7 @@ def keep_largest(x, sparsity: float):
     k = num_kept(ops.size(x) if size is None else size, sparsity)
     threshold = kth_largest_magnitude(x, k)
     # Not `>= threshold`: a NaN in a traced step must stay, not become 0.
-    return ops.where(ops.abs(x) < threshold, ops.zeros_like(x), x)
+    return ops.where(magnitude(x) < threshold, ops.zeros_like(x), x)
 
 
 def top_k(scores, k: int) -> np.ndarray:

@@ -99,6 +99,23 @@ def test_a_rule_of_a_subclass_wins():
     assert report.forward == 18
 
 
+def test_a_rule_can_refuse_with_the_reason():
+    class Gated(layers.Dense):
+        pass
+
+    @flops.rule(Gated)
+    def _gated(layer, input_shape, output_shape):
+        raise NotImplementedError("depends on the input")
+
+    model = keras.Sequential([keras.Input((3,)), Gated(2, name="g")])
+    (row,) = flops.count(model).unsupported
+    assert (row.path, row.layer, row.reason) == (
+        "g",
+        "Gated",
+        "depends on the input",
+    )
+
+
 def test_counting_changes_nothing():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     before = model.get_config(), [w.numpy().tolist() for w in model.weights]

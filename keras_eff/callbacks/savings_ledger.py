@@ -90,6 +90,7 @@ class SavingsLedger(keras.callbacks.Callback):
                 baseline
             )
         self._flops: flops.Report | None = None
+        self._layers: list[tuple[str, Source]] = []  # once a call
         self._not_counted: dict[str, str] = {}
         self._history: list[dict[str, Any]] = []
         self._events: SavingsEvents | None = None
@@ -98,7 +99,7 @@ class SavingsLedger(keras.callbacks.Callback):
     def records(self) -> list[tuple[str, Saving]]:
         """Returns `(source, record)` of all layers and sources so far."""
         named = [
-            *self._layers(),
+            *self._layers,
             *((type(source).__name__, source) for source in self.sources),
         ]
         return [
@@ -202,7 +203,8 @@ class SavingsLedger(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._close_epoch(logs or {})
-        self._count_flops()  # A model without `Input` is built by now.
+        if self._flops is None:  # A model without `Input` is built by now.
+            self._count_flops()
         if self.log_dir is not None:
             self._write_events()
             savings_file.write(self._path, self.to_dict())
@@ -258,8 +260,13 @@ class SavingsLedger(keras.callbacks.Callback):
                 f"of {self._flops.training:,}"
             )
         self._flops = report
-        for layer in report.unsupported:
-            self._not_counted[layer.path] = layer.reason
+        self._layers = [
+            (path, layer)
+            for path, layer, _ in model_calls.calls_of(self.model)
+            if isinstance(layer, Source)
+        ]
+        for row in report.unsupported:
+            self._not_counted[row.path] = row.reason
 
     def _rates(self) -> dict[str, tuple[float, float]]:
         report = self._flops
@@ -270,16 +277,6 @@ class SavingsLedger(keras.callbacks.Callback):
             "flops_theoretical": (planned, report.training),
             "flops_executed": (planned, report.executed_training),
         }
-
-    def _layers(self) -> list[tuple[str, Source]]:
-        """Returns `(path, layer)` of sources in the model, once a call."""
-        if self._flops is None:  # a model whose calls are not known
-            return []
-        return [
-            (path, layer)
-            for path, layer, _ in model_calls.calls_of(self.model)
-            if isinstance(layer, Source)
-        ]
 
     def _write_events(self) -> None:
         totals = self.totals()

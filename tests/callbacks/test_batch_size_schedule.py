@@ -410,17 +410,25 @@ def test_a_rate_set_after_an_interrupt_is_the_new_base():
 
 
 def test_a_rate_that_starts_at_zero_survives_another_setter():
+    """A change of zero is no factor: the schedule's own rate follows."""
     rate = ke.schedules.linear(0.0, 2e-6, epochs=2)
     schedule = BatchSizeSchedule(8, learning_rate=rate)
     other = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: setattr(
-            model.optimizer, "learning_rate", 1e-6
+        on_train_batch_end=lambda batch, logs: setattr(
+            model.optimizer, "learning_rate", 7e-6
         )
     )
-    model = SeenExamples()
+    model, rates = SeenExamples(), []
     model.compile(keras.optimizers.SGD(1e-6), "mse")
+    read = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: rates.append(
+            float(model.optimizer.learning_rate)
+        )
+    )
     data = data_of("arrays", schedule)
-    model.fit(data, epochs=2, callbacks=[schedule, other], verbose=0)
+    callbacks = [schedule, other, read]
+    model.fit(data, epochs=2, callbacks=callbacks, verbose=0)
+    assert rates == pytest.approx([0.0, 1e-6])
 
 
 def test_savings_are_those_of_what_was_trained_on():
