@@ -71,12 +71,20 @@ def _batch_size_schedule(x, y):
     return schedule, {"x": schedule.batch((x, y), seed=0)}
 
 
+def _accumulating_schedule(x, y):
+    schedule = ke.callbacks.BatchSizeSchedule(
+        ke.schedules.steps(4, {1: 8, 2: 2}), max_physical_batch_size=3
+    )
+    return schedule, {"x": schedule.batch((x, y), seed=0)}
+
+
 def _savings_ledger(x, y):
     return ke.callbacks.SavingsLedger(verbose=0), {"x": x, "y": y}
 
 
 CALLBACKS = {
     "BatchSizeSchedule": FitSetting(_batch_size_schedule),
+    "BatchSizeSchedule, accumulating": FitSetting(_accumulating_schedule),
     "SavingsLedger": FitSetting(_savings_ledger),
 }
 

@@ -3,4 +3,7 @@
 from keras_eff.callbacks.batch_size_schedule import (
     BatchSizeSchedule as BatchSizeSchedule,
 )
+from keras_eff.callbacks.gradient_noise_scale import (
+    GradientNoiseScale as GradientNoiseScale,
+)
 from keras_eff.callbacks.savings_ledger import SavingsLedger as SavingsLedger

@@ -1,33 +1,32 @@
-"""Batch size and learning rate by epoch: the pure part of the schedule."""
+"""What a batch-size schedule will do, told before training."""
 
 import dataclasses
-import functools
 import itertools
 import math
-import numbers
-from collections.abc import Callable
 from typing import Any
 
+import keras
 import rich.table
 
-from keras_eff import schedules
-
-# How the learning rate follows the batch: ratio of batch sizes -> factor.
-_RULES: dict[str | None, Callable[[float], float]] = {
-    "linear": lambda ratio: ratio,
-    "sqrt": math.sqrt,
-    None: lambda ratio: 1.0,
-}
+from keras_eff.callbacks.learning_rate import rate_and_momentum
+from keras_eff.callbacks.phases import Phases
 
 
 @dataclasses.dataclass(frozen=True)
 class PlanRow:
-    """One epoch of a plan."""
+    """Part of an epoch with one batch size and one learning rate.
+
+    `exact_updates` is the number of updates with the last batch counted as
+    the fraction of a batch that it is; `noise_scale` is
+    `learning_rate / (1 - momentum) * (num_examples / batch_size - 1)`.
+    """
 
     epoch: int
     batch_size: int
     learning_rate: float
     updates: int
+    exact_updates: float
+    noise_scale: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +42,22 @@ class Plan:
         """Updates of all epochs."""
         return sum(row.updates for row in self.rows)
 
+    @property
+    def exact_updates(self) -> float:
+        """Updates of all epochs, a smaller last batch as a fraction."""
+        return math.fsum(row.exact_updates for row in self.rows)
+
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields and the total, ready for JSON."""
-        return {**dataclasses.asdict(self), "updates": self.updates}
+        """Returns the fields and the totals, ready for JSON."""
+        totals = {"updates": self.updates, "exact_updates": self.exact_updates}
+        return {**dataclasses.asdict(self), **totals}
 
     def __rich__(self) -> rich.table.Table:
-        table = rich.table.Table(title=f"{self.updates:,} updates")
-        for heading in ("epochs", "batch size", "learning rate", "updates"):
+        table = rich.table.Table(
+            title=f"{self.updates:,} updates ({self.exact_updates:,.1f} exact)"
+        )
+        headings = ("epochs", "batch size", "learning rate", "noise scale")
+        for heading in (*headings, "updates"):
             table.add_column(heading, justify="right")
         phases = itertools.groupby(
             self.rows, key=lambda row: (row.batch_size, row.learning_rate)
@@ -60,130 +68,32 @@ class Plan:
                 f"{rows[0].epoch}-{rows[-1].epoch}",
                 f"{batch_size:,}",
                 f"{learning_rate:.4g}",
+                f"{rows[0].noise_scale:.4g}",
                 f"{sum(row.updates for row in rows):,}",
             )
         return table
 
 
-class ByEpoch:
-    """What each epoch's batch size and learning rate are.
-
-    Args:
-        batch_size: integer or schedule `epoch -> batch size`.
-        learning_rate: `"linear"`, `"sqrt"`, `None`, number or schedule.
-        max_batch_size: integer, cap of the batch size, or `None`.
-
-    Raises:
-        ValueError: if `learning_rate` is an unknown rule, `max_batch_size`
-            is not a positive integer, or the first batch size is bad.
-    """
-
-    def __init__(self, batch_size, learning_rate, max_batch_size):
-        self.is_rule = learning_rate is None or isinstance(learning_rate, str)
-        if self.is_rule and learning_rate not in _RULES:
-            raise ValueError(
-                "Argument `learning_rate` must be one of "
-                f"{list(_RULES)}, a number or a schedule. Received: "
-                f"learning_rate={learning_rate!r}"
-            )
-        if max_batch_size is not None:
-            _check_size(max_batch_size, "max_batch_size")
-        self._learning_rate = (
-            _RULES[learning_rate]
-            if self.is_rule
-            else schedules.as_schedule(learning_rate)
-        )
-        self._batch_size = schedules.as_schedule(batch_size)
-        self._max_batch_size = max_batch_size
-        # Asked once an epoch: all batches of an epoch have one size, even if
-        # the schedule is not a pure function.
-        self.size_at = functools.cache(self._ask_size_at)
-        self.size_at(0)
-
-    def rate_at(self, epoch: int, initial_rate: float) -> float:
-        """Returns the learning rate of an epoch.
-
-        Args:
-            epoch: integer, from 0 on.
-            initial_rate: float, the learning rate of epoch 0, for a rule.
-        """
-        if self.is_rule:
-            ratio = self.size_at(epoch) / self.size_at(0)
-            return initial_rate * self._learning_rate(ratio)
-        return self._learning_rate(epoch)
-
-    def plan(
-        self,
-        num_examples: int,
-        epochs: int,
-        drop_remainder: bool,
-        initial_rate: float,
-    ) -> Plan:
-        """Returns a `Plan`; see `BatchSizeSchedule.plan`."""
-        rows = []
-        for epoch in range(epochs):
-            size = self.size_at(epoch)
-            updates, remainder = divmod(num_examples, size)
-            updates += bool(remainder) and not drop_remainder
-            rate = self.rate_at(epoch, initial_rate)
-            rows.append(PlanRow(epoch, size, rate, updates))
-        return Plan(num_examples, drop_remainder, tuple(rows))
-
-    def _ask_size_at(self, epoch: int) -> int:
-        value = self._batch_size(epoch)
-        if not math.isfinite(value) or round(value) < 1:
-            raise ValueError(
-                "Argument `batch_size` must be finite and at least 1 at every "
-                f"epoch. Received: a batch size of {value} at epoch {epoch}"
-            )
-        size = round(value)
-        return min(size, self._max_batch_size or size)
-
-
-def growth_for_decay(
-    lr_schedule: schedules.ScheduleLike,
-    batch_size: int,
-    max_batch_size: int | None,
-) -> tuple[Callable[[int], float], Callable[[int], float]]:
-    """Returns the batch size and the learning rate that stand for a decay.
-
-        size(t) = batch_size * max(rate(0..t)) / rate(t), at most the cap
-        rate'(t) = rate(t) * size(t) / batch_size
-
-    Args:
-        lr_schedule: schedule `epoch -> learning rate`.
-        batch_size: integer, the batch size at epoch 0.
-        max_batch_size: integer, cap of the batch size, or `None`.
-
-    Raises:
-        ValueError: if `batch_size` is not a positive integer; from the
-            returned functions, if a learning rate is not positive.
-    """
-    _check_size(batch_size, "batch_size")
-    rate_at = functools.cache(schedules.as_schedule(lr_schedule))
-
-    def size_at(epoch: int) -> float:
-        rates = [rate_at(earlier) for earlier in range(epoch + 1)]
-        if min(rates) <= 0:
-            raise ValueError(
-                "Argument `lr_schedule` must be positive: the batch grows by "
-                f"its inverse. Received: a learning rate of {min(rates)} at "
-                f"epoch {rates.index(min(rates))}"
-            )
-        return batch_size * max(rates) / rates[-1]
-
-    sizes = ByEpoch(size_at, None, max_batch_size)
-
-    def scaled_rate_at(epoch: int) -> float:
-        return rate_at(epoch) * sizes.size_at(epoch) / batch_size
-
-    return sizes.size_at, scaled_rate_at
-
-
-def _check_size(value: Any, argument: str) -> None:
-    is_integer = isinstance(value, numbers.Integral)
-    if not is_integer or isinstance(value, bool) or value < 1:
-        raise ValueError(
-            f"Argument `{argument}` must be a positive integer. Received: "
-            f"{argument}={value!r}"
-        )
+def make_plan(
+    phases: Phases,
+    num_examples: int,
+    epochs: int,
+    drop_remainder: bool,
+    learning_rate: float,
+    momentum: float,
+    optimizer: keras.optimizers.Optimizer | None,
+) -> Plan:
+    """Returns a `Plan`; see `BatchSizeSchedule.plan`."""
+    if optimizer is not None:
+        learning_rate, momentum = rate_and_momentum(optimizer)
+    rate_of = phases.rate_of(optimizer)
+    rows = []
+    for epoch in range(epochs):
+        for phase in phases.of_epoch(epoch, num_examples):
+            size, rate = phase.batch_size, rate_of(phase, learning_rate)
+            full = phase.examples // size
+            exact = phase.examples / size
+            noise = rate / (1 - momentum) * (num_examples / size - 1)
+            updates = full if drop_remainder else phase.updates
+            rows.append(PlanRow(epoch, size, rate, updates, exact, noise))
+    return Plan(num_examples, drop_remainder, tuple(rows))

@@ -1,61 +1,75 @@
 """Grow (or shrink) the batch inside one `model.fit`."""
 
+import functools
 import weakref
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_eff import schedules
-from keras_eff.callbacks.batch_size_plan import ByEpoch
+from keras_eff.callbacks import learning_rate_rules as rules
+from keras_eff.callbacks.adaptive_growth import AdaptiveGrowth
+from keras_eff.callbacks.adaptive_growth import Decision
 from keras_eff.callbacks.batch_size_plan import Plan
-from keras_eff.callbacks.batch_size_plan import growth_for_decay
-from keras_eff.callbacks.learning_rate import SharedLearningRate
-from keras_eff.callbacks.scheduled_batches import Arrays
+from keras_eff.callbacks.batch_size_plan import make_plan
+from keras_eff.callbacks.batch_sources import source_of
+from keras_eff.callbacks.phases import Phases
+from keras_eff.callbacks.schedule_state import StateFile
+from keras_eff.callbacks.scheduled_batches import EpochBatches
 from keras_eff.callbacks.scheduled_batches import ScheduledBatches
-from keras_eff.callbacks.scheduled_batches import Stream
+from keras_eff.callbacks.scheduled_batches import epoch_batches
+from keras_eff.callbacks.scheduled_batches import the_one_read
+from keras_eff.callbacks.scheduled_fit import ScheduledFit
 from keras_eff.savings import Saving
 
 
 class BatchSizeSchedule(keras.callbacks.Callback):
-    """Sets the batch size of each epoch, and the learning rate with it.
+    """Sets the batch size as training goes, and the learning rate with it.
 
     Growing the batch where one would decay the learning rate gives the same
     noise in the gradient, `learning_rate / batch_size`, with fewer and larger
     updates. The batch really changes: `batch` makes the data that `fit` gets,
-    and each epoch sees every example exactly once.
+    and each epoch sees every example exactly once. Above
+    `max_physical_batch_size` gradients accumulate instead.
 
-    What it does not give: fewer FLOPs. An epoch costs the same
-    multiplications; what is saved are updates, and time where a larger batch
-    uses the device better. Feeding costs a little more than `fit` with a
-    fixed batch. Under XLA each new batch size compiles once more.
-
-    The learning rate is multiplied when the batch size changes, and what
-    `ReduceLROnPlateau` makes of it stays; the end of `fit` takes the factor
-    back. Momentum is not corrected. A callback that sets the learning rate
-    itself, such as `LearningRateScheduler`, goes with `learning_rate=None`.
+    What it does not give: fewer FLOPs. What is saved are updates, and time
+    where a larger batch uses the device better; accumulation saves none.
+    Under XLA each new size of a batch compiles once more.
 
     Args:
-        batch_size: integer or schedule `epoch -> batch size`. Fractions, as
-            a linear ramp has, are rounded to the nearest integer.
+        batch_size: integer, schedule `epoch -> batch size` (or of another
+            `unit`), or a string such as `"0:768 250K:1536"`.
         learning_rate: `"linear"` scales with the batch size, `"sqrt"` with
-            its square root, `None` leaves the learning rate alone. A number
-            or a schedule `epoch -> learning rate` sets it. Defaults to
-            `"linear"`.
-        max_batch_size: integer, cap of the batch size. `None` means no cap.
-            Defaults to `None`.
+            its square root, `"auto"` is linear for SGD and else the square
+            root, `None` leaves the learning rate alone. A number or a
+            schedule `epoch -> learning rate` sets it. Defaults to `"linear"`.
+        max_batch_size: integer, cap of the batch size, or `None`.
+        max_physical_batch_size: integer, examples that one step holds at
+            most, or `None`.
+        unit: string, what the schedules count: `"epochs"`, `"updates"`,
+            `"samples"` or `"tokens"`; a new size takes effect with the next
+            update. Defaults to `"epochs"`.
+        tokens_per_example: integer, for `unit="tokens"`.
+        round_to: integer, batch sizes are multiples of it; or `"doubling"`,
+            they are the first one times powers of two, rounded down, so that
+            XLA compiles few shapes. Defaults to `1`.
+        momentum_correction: bool, whether the velocity of SGD is scaled with
+            the learning rate, which Keras keeps in it. Defaults to `True`.
+        adaptive: object with an attribute `noise_scale`, such as
+            `GradientNoiseScale`: the batch doubles at the start of an epoch
+            where the noise scale is at least twice as large, see `decisions`.
+        state_path: path of a file that lets a killed run go on: it keeps the
+            plan and each epoch's learning rate, until `fit` ends.
 
     Raises:
-        ValueError: if `learning_rate` is an unknown rule, `max_batch_size`
-            is below 1, or a scheduled batch size is below 1 or not finite;
-            in `fit`, if the data are not from `batch` or `steps_per_epoch`
-            is given, if the optimizer's learning rate is itself a schedule,
-            or if training resumes and a rule cannot know the learning rate
-            of epoch 0.
+        ValueError: if an argument breaks its rule; in `fit`, if the data are
+            not from `batch`, replicas do not divide a batch, or training
+            resumes with another plan or an unknown learning rate.
+        TypeError, FileExistsError: if `adaptive` has no `noise_scale`, if
+            `state_path` is a file of something else.
 
     Example:
     >>> import numpy as np
-    >>> from keras_eff import schedules
     >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     >>> model.compile("sgd", "mse")
     >>> schedule = BatchSizeSchedule(schedules.steps(8, {1: 16, 2: 4}))
@@ -68,21 +82,40 @@ class BatchSizeSchedule(keras.callbacks.Callback):
 
     Reference:
     - [Smith et al., 2018](https://arxiv.org/abs/1711.00489)
+    - [Goyal et al., 2017](https://arxiv.org/abs/1706.02677)
     """
 
-    def __init__(self, batch_size, learning_rate="linear", max_batch_size=None):
+    def __init__(
+        self,
+        batch_size,
+        learning_rate="linear",
+        max_batch_size=None,
+        max_physical_batch_size=None,
+        unit="epochs",
+        tokens_per_example=None,
+        round_to=1,
+        momentum_correction=True,
+        adaptive=None,
+        state_path=None,
+    ):
         super().__init__()
+        if max_physical_batch_size is not None:
+            rules.check_size(max_physical_batch_size, "max_physical_batch_size")
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.max_batch_size = max_batch_size
-        self._by_epoch = ByEpoch(batch_size, learning_rate, max_batch_size)
+        self.max_physical_batch_size = max_physical_batch_size
+        self.unit = unit
+        self.tokens_per_example = tokens_per_example
+        self.round_to = round_to
+        self.momentum_correction = momentum_correction
+        self.adaptive, self.state_path = adaptive, state_path
+        self._file = None if state_path is None else StateFile(state_path)
+        self._begin_phases()
         self._datasets: weakref.WeakSet[ScheduledBatches] = weakref.WeakSet()
-        self._dataset: ScheduledBatches | None = None  # what `fit` reads
-        self._shared_rate: SharedLearningRate | None = None
+        self._fit: ScheduledFit | None = None
         self._rate_left_by_fit: float | None = None
-        self._epoch = 0
-        self._counts_before_epoch = (0, 0)  # (updates, the baseline's)
-        self._updates_of_epoch = 0
+        self._counts_before_fit = (0, 0)  # (updates, the baseline's)
 
     @classmethod
     def from_learning_rate(
@@ -90,72 +123,60 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         lr_schedule: schedules.ScheduleLike,
         batch_size: int,
         max_batch_size: int | None = None,
+        rule: str = "linear",
+        **kwargs: Any,
     ) -> "BatchSizeSchedule":
         """Turns the decay of a learning rate into growth of the batch.
 
-        Each epoch keeps the ratio of learning rate and batch size that
-        `lr_schedule` has with `batch_size` held constant. Where the learning
-        rate is below its peak so far, the batch grows instead, as far as
-        `max_batch_size`; what is left decays the learning rate. A warm-up
-        stays as it is.
+        Below its peak so far, the learning rate stays and the batch grows
+        instead, as far as `max_batch_size`; what is left decays the learning
+        rate. A warm-up stays as it is.
 
         Args:
-            lr_schedule: schedule `epoch -> learning rate`, positive from
-                epoch 0 on.
+            lr_schedule: schedule `epoch -> learning rate`, positive.
             batch_size: positive integer, the batch size at epoch 0.
-            max_batch_size: integer, cap of the batch size. About a tenth of
-                the examples is the paper's. Defaults to `None`, no cap.
-
-        Returns:
-            A `BatchSizeSchedule` that sets the learning rate too.
-
-        Example:
-        >>> from keras_eff import schedules
-        >>> decay = schedules.steps(0.5, {60: 0.1, 120: 0.02, 160: 0.004})
-        >>> schedule = BatchSizeSchedule.from_learning_rate(decay, 640, 5120)
-        >>> rows = schedule.plan(50_000, epochs=200).rows
-        >>> [rows[epoch].batch_size for epoch in (0, 60, 120, 160)]
-        [640, 3200, 5120, 5120]
-        >>> [round(rows[epoch].learning_rate, 3) for epoch in (0, 60, 120, 160)]
-        [0.5, 0.5, 0.16, 0.032]
+            max_batch_size: integer, cap of the batch size, or `None`. About a
+                tenth of the examples is the paper's.
+            rule: `"linear"`; `"sqrt"`, the learning rate falls by the square
+                root as well (Adam); `"seesaw"`, so at each halving only.
+            **kwargs: other arguments of `BatchSizeSchedule`.
 
         Reference:
-        - [Smith et al., 2018](https://arxiv.org/abs/1711.00489)
+        - [Seesaw, 2025](https://arxiv.org/abs/2510.14717)
         """
-        return cls(
-            *growth_for_decay(lr_schedule, batch_size, max_batch_size),
-            max_batch_size,
+        rate_at = functools.cache(schedules.as_schedule(lr_schedule))
+        if rule == "seesaw":
+            rate_at, rule = rules.halvings(rate_at), "sqrt"
+        size_at = rules.growth_for_decay(rate_at, batch_size)
+        schedule = cls(size_at, None, max_batch_size, **kwargs)
+        scaled = rules.rate_for_growth(
+            rate_at, batch_size, schedule._phases.size_at, rule
         )
+        return cls(schedule._phases.size_at, scaled, **kwargs)
 
     def batch(self, data: Any, shuffle: bool = True, seed: int | None = None):
         """Returns the data for `model.fit`, in batches of the scheduled size.
 
         Args:
             data: array, `(x, y)`, `(x, y, sample_weight)` or a nest of
-                arrays; or an unbatched `tf.data.Dataset` of known size.
-            shuffle: bool. Arrays get a new order each epoch. A
-                `tf.data.Dataset` keeps its own order, as in `fit`; shuffle
-                it before. Defaults to `True`.
-            seed: integer, with the epoch it decides what is in each batch;
-                `fit(shuffle=True)` also shuffles the batches of arrays, by
-                Python's `random`. `None` takes a seed from there too.
-                Defaults to `None`.
+                arrays; an unbatched `tf.data.Dataset` of known size; or a
+                `keras.utils.PyDataset`, whose batches are cut anew.
+            shuffle: bool. Arrays, and the batches of a `PyDataset`, get a new
+                order each epoch. A `tf.data.Dataset` keeps its own, as in
+                `fit`; shuffle it before. Defaults to `True`.
+            seed: integer that decides the order, with the epoch. `None` draws
+                one from Python's `random`. Defaults to `None`.
 
         Returns:
-            A `keras.utils.PyDataset`. Never changes `data`. Without this
+            A `keras.utils.PyDataset`, which `fit` reads in the order of the
+            plan, whatever its `shuffle`. Never changes `data`. Without this
             callback in `fit`, the size of epoch 0 holds.
 
         Raises:
-            ValueError: if there are no examples, arrays differ in length, or
-                the size of the dataset is unknown.
+            ValueError: if there are no examples, or their number is unknown.
         """
-        if isinstance(data, tf.data.Dataset):
-            source = Stream(data)
-        else:
-            source = Arrays(data, shuffle, seed)
-        dataset = ScheduledBatches(
-            source, lambda: (self._epoch, self._by_epoch.size_at(self._epoch))
-        )
+        source = source_of(data, shuffle, seed)
+        dataset = ScheduledBatches(source, self._batches_in_force)
         self._datasets.add(dataset)
         return dataset
 
@@ -165,6 +186,8 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         epochs: int,
         drop_remainder: bool = False,
         learning_rate: float = 1.0,
+        momentum: float = 0.0,
+        optimizer: keras.optimizers.Optimizer | None = None,
     ) -> Plan:
         """Returns batch size, learning rate and updates of each epoch.
 
@@ -173,92 +196,105 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             epochs: integer, number of epochs.
             drop_remainder: bool, whether a last, smaller batch is left out of
                 the count. `batch` never leaves it out. Defaults to `False`.
-            learning_rate: float, the optimizer's at epoch 0. Not used if the
-                schedule sets the learning rate itself. Defaults to `1.0`.
+            learning_rate: float, that of the first batch size, for a rule.
+            momentum: float, for the noise scale. Defaults to `0.0`.
+            optimizer: optimizer that gives both, and the rule of `"auto"`.
         """
-        return self._by_epoch.plan(
-            num_examples, epochs, drop_remainder, learning_rate
+        if self.adaptive is not None:
+            raise ValueError(
+                "An adaptive schedule has no plan: it follows the noise that "
+                f"training shows. Received: adaptive={self.adaptive!r}"
+            )
+        return make_plan(
+            self._phases,
+            num_examples,
+            epochs,
+            drop_remainder,
+            learning_rate,
+            momentum,
+            optimizer,
         )
 
-    def savings(self) -> list[Saving]:
-        """Returns the updates made, beside those at the first batch size.
+    @property
+    def decisions(self) -> list[Decision]:
+        """What `adaptive` decided in the last `fit`."""
+        return list(self._growth.decisions) if self._growth else []
 
-        The baseline is the same examples in batches of the size of epoch 0,
-        the last one of an epoch smaller. An update is a batch: gradients that
-        accumulate make fewer on both sides.
-        """
-        updates, baseline = self._counts()
-        return [
-            Saving(
-                "batch_size_schedule",
-                "updates",
-                baseline,
-                updates,
-                measured=True,
-            )
-        ]
+    def savings(self) -> list[Saving]:
+        """Returns the updates made, beside those at the first batch size."""
+        (used, baseline), name = self._counts(), "batch_size_schedule"
+        return [Saving(name, "updates", baseline, used, measured=True)]
 
     def on_train_begin(self, logs=None):
-        self._close_epoch()  # An interrupted `fit` left it.
-        # The object that `fit` counts its steps with names the data it reads.
-        steps = (self.params or {}).get("steps")
-        read = [data for data in self._datasets if data.num_batches is steps]
-        if not read:
-            raise ValueError(
-                "`fit` must train on the data that `BatchSizeSchedule.batch` "
-                "returns, without `steps_per_epoch`: the batch size of other "
-                f"data cannot change. Received: other data, of {steps} steps"
-            )
-        (self._dataset,) = read
-        if self._shared_rate is not None:
-            if self._shared_rate.is_untouched:
-                self._shared_rate.restore()
-            self._shared_rate = None
+        self._counts_before_fit = self._counts()
+        if self._fit is not None:
+            self._fit.abandon()  # An interrupted `fit` left it.
+        self._fit = None
+        if self.adaptive is not None:
+            self._begin_phases()
+        read = the_one_read(self._datasets, (self.params or {}).get("steps"))
+        rate_of = self._phases.rate_of(self.model.optimizer)
+        self._fit = ScheduledFit(self, read, rate_of)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._close_epoch()
-        self._epoch = epoch
-        if self.learning_rate is not None:
-            # Not before: BackupAndRestore also sets it when training begins.
-            if self._shared_rate is None:
-                self._share_rate(epoch)
-            rate = self._by_epoch.rate_at(epoch, self._shared_rate.initial)
-            self._shared_rate.write(rate)
+        if self._fit.share_rate():
+            self._begin(epoch)
+        if self._growth is not None:
+            self._growth.decide(epoch)
+        if self._file is not None:
+            self._file.write(epoch, self._fit.rate, self.decisions)
+        self._fit.begin_epoch(epoch)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._fit.before_batch(batch)
 
     def on_train_batch_end(self, batch, logs=None):
-        # With `steps_per_execution` the last index can be past the end.
-        self._updates_of_epoch = min(batch + 1, int(self._dataset.num_batches))
+        self._fit.after_batch(batch, self._phases.size_at(0))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            phases = self._fit.dataset.in_force().phases
+            logs["batch_size"] = phases[-1].batch_size
 
     def on_train_end(self, logs=None):
-        self._close_epoch()
-        self._epoch = 0
-        if self._shared_rate is not None:
-            self._shared_rate.restore()
-            self._rate_left_by_fit = self._shared_rate.read()
-            self._shared_rate = None
+        self._counts_before_fit = self._counts()
+        self._rate_left_by_fit = self._fit.end()
+        self._fit = None
+        if self._file is not None:
+            self._file.delete()
 
-    def _close_epoch(self):
-        self._counts_before_epoch = self._counts()
-        self._updates_of_epoch = 0
+    def _begin_phases(self) -> None:
+        self._growth, size = None, self.batch_size
+        if self.adaptive is not None:
+            self._growth = size = AdaptiveGrowth(
+                size, self.adaptive, self.max_batch_size, self.unit
+            )
+        self._phases = Phases(
+            size,
+            self.learning_rate,
+            self.unit,
+            self.tokens_per_example,
+            self.max_batch_size,
+            self.round_to,
+        )
+
+    def _batches_in_force(self, num_examples: int) -> EpochBatches:
+        epoch = self._fit.epoch if self._fit else 0
+        phases = self._phases.of_epoch(epoch, num_examples)
+        return epoch_batches(epoch, phases, self.max_physical_batch_size)
+
+    def _begin(self, epoch: int) -> None:
+        if self._file is not None:
+            plan, epochs = None, self.params["epochs"]
+            if self._growth is None:
+                count = self._fit.dataset.num_examples
+                plan = self.plan(count, epochs, optimizer=self.model.optimizer)
+            self._file.begin(epoch, plan, self._fit.rate, self._growth)
+        elif self._phases.is_rule:
+            self._fit.check_start(epoch, self._rate_left_by_fit)
 
     def _counts(self) -> tuple[int, int]:
-        """Returns (updates, the baseline's) so far, this epoch included."""
-        updates, baseline = self._counts_before_epoch
-        if self._updates_of_epoch:
-            seen = self._updates_of_epoch * self._by_epoch.size_at(self._epoch)
-            examples = min(seen, self._dataset.num_examples)
-            baseline += -(-examples // self._by_epoch.size_at(0))
-        return updates + self._updates_of_epoch, baseline
-
-    def _share_rate(self, epoch: int) -> None:
-        self._shared_rate = SharedLearningRate(self.model.optimizer)
-        initial = self._shared_rate.initial
-        is_known = epoch == 0 or initial == self._rate_left_by_fit
-        if isinstance(self.learning_rate, str) and not is_known:
-            raise ValueError(
-                f"With learning_rate={self.learning_rate!r} training must "
-                "start at epoch 0: a checkpoint does not tell whether its "
-                "learning rate is already scaled. Pass `learning_rate=` a "
-                "schedule, which sets it by epoch. Received: training from "
-                f"epoch {epoch}, a learning rate of {initial:g}"
-            )
+        """Returns (updates, the baseline's) so far, this `fit` included."""
+        updates, baseline = self._counts_before_fit
+        more = self._fit.counts if self._fit else (0, 0)
+        return updates + more[0], baseline + more[1]

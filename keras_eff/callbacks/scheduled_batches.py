@@ -1,40 +1,126 @@
-"""Batches whose size is read anew at each epoch of one `model.fit`."""
+"""Batches whose sizes are planned anew at each epoch of one `model.fit`."""
 
 import functools
-import random
 import threading
 from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+
+from keras_eff.callbacks.batch_sources import Arrays
+from keras_eff.callbacks.batch_sources import Batched
+from keras_eff.callbacks.batch_sources import Stream
+from keras_eff.callbacks.phases import Phase
 
 
-class ScheduledBatches(keras.utils.PyDataset):
-    """A `PyDataset` of examples in batches of a size that may change.
+class EpochBatches:
+    """The batches of one epoch, in order: what each step is fed with.
 
-    Made by `BatchSizeSchedule.batch`. Every pass yields every example once;
-    the last batch of a pass is smaller where the size does not divide.
+    A batch is the part of an update that one step holds: all of it, or, with
+    `max_physical_batch_size`, at most so many examples.
 
     Args:
-        source: `Arrays` or `Stream`, where the examples come from.
-        in_force: callable that returns `(epoch, batch_size)` as of now.
+        epoch: integer, the epoch's number.
+        phases: sequence of `Phase`, the epoch's.
+        max_physical_batch_size: integer, or `None` for no limit.
+
+    Attributes:
+        starts, sizes: int arrays of shape `(batches,)`, the first example of
+            each batch and how many it has.
+        batch_sizes: int array of shape `(batches,)`, examples of the update
+            that the batch belongs to.
+        updates: int array of shape `(batches,)`, updates done after it.
+        phase_of: int array of shape `(batches,)`, index into `phases`.
     """
 
     def __init__(
         self,
-        source: "Arrays | Stream",
-        in_force: Callable[[], tuple[int, int]],
+        epoch: int,
+        phases: Sequence[Phase],
+        max_physical_batch_size: int | None = None,
+    ):
+        self.epoch = epoch
+        self.phases = phases
+        parts = [_cut(phase, max_physical_batch_size) for phase in phases]
+        edges = np.cumsum([0, *(phase.examples for phase in phases)])
+        self.starts, self.sizes, self.batch_sizes, is_last = (
+            np.concatenate(columns) for columns in zip(*parts, strict=True)
+        )
+        self.phase_of = np.repeat(
+            np.arange(len(parts)), [len(part[0]) for part in parts]
+        )
+        self.starts = self.starts + edges[self.phase_of]
+        self.updates = np.cumsum(is_last)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def counts(self, num_batches: int, batch_size: int) -> tuple[int, int]:
+        """Returns updates after so many batches, and those of a fixed size.
+
+        Args:
+            num_batches: integer >= 1, batches done.
+            batch_size: integer, the fixed size.
+        """
+        examples = int(self.sizes[:num_batches].sum())
+        return int(self.updates[num_batches - 1]), -(-examples // batch_size)
+
+
+# `fit` asks for the batches of an epoch again and again.
+epoch_batches = functools.lru_cache(maxsize=4)(EpochBatches)
+
+
+def _cut(phase: Phase, limit: int | None) -> tuple[np.ndarray, ...]:
+    """Returns starts, sizes, update's size and whether it is its last one."""
+    size = phase.batch_size
+    limit = min(limit or size, size)
+    updates = np.arange(0, phase.examples, size)
+    # (updates, batches an update): starts, those past the end left out
+    starts = updates[:, None] + np.arange(0, size, limit)[None, :]
+    ends = np.minimum(starts + limit, updates[:, None] + size)
+    ends = np.minimum(ends, phase.examples)
+    whole = np.minimum(updates + size, phase.examples)[:, None]
+    is_last = ends == whole
+    held = starts < phase.examples
+    sizes_of_updates = np.broadcast_to(whole - updates[:, None], starts.shape)
+    return (
+        starts[held],
+        (ends - starts)[held],
+        sizes_of_updates[held],
+        is_last[held],
+    )
+
+
+class ScheduledBatches(keras.utils.PyDataset):
+    """A `PyDataset` of examples in batches of sizes that may change.
+
+    Made by `BatchSizeSchedule.batch`. A pass of `fit` yields every example
+    once and in the order of the plan, whatever order of batches `fit` asks
+    for: with `shuffle=True` it shuffles the batches of a `PyDataset`, which
+    would mix those before and after a change.
+
+    Args:
+        source: `Arrays`, `Stream` or `Batched`, where the examples are.
+        in_force: callable that returns the `EpochBatches` as of now.
+    """
+
+    def __init__(
+        self,
+        source: Arrays | Stream | Batched,
+        in_force: Callable[[int], EpochBatches],
     ):
         super().__init__()
         self.source = source
-        self.in_force = in_force
+        self.in_force = functools.partial(in_force, source.num_examples)
+        self._lock = threading.Lock()
+        self._outside = self._pass = None
+        self._was_disturbed = False
         # `fit` reads this once and keeps it for all epochs; the object that
         # it keeps must know the number of the epoch at hand.
-        self._num_batches = LiveInteger(
-            lambda: -(-self.num_examples // self.in_force()[1])
-        )
+        self._num_batches = LiveInteger(lambda: len(self.in_force()))
 
     @property
     def num_examples(self) -> int:
@@ -43,143 +129,96 @@ class ScheduledBatches(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> "LiveInteger":
-        """Batches in a pass at the batch size in force when it is used."""
+        """Batches in a pass, as of when it is used."""
         return self._num_batches
 
     def __getitem__(self, index: int) -> Any:
-        return self.source.read(index, *self.in_force())
+        with self._lock:
+            if self._pass is not None and not self._pass.is_over(index):
+                return self._pass.next(index)
+            self._end_pass()
+            # Not in `fit`: a batch is what its index says.
+            if self._outside is None:
+                self._outside = _Pass(self.source, self.in_force())
+            return self._outside.read(index)
 
     def on_epoch_begin(self) -> None:
         """Starts a pass; Keras calls it."""
-        self.source.restart()
-
-
-class Arrays:
-    """Examples in NumPy arrays, drawn in an order set by seed and epoch.
-
-    Args:
-        data: array, or nest (tuple, list, dictionary) of arrays with the same
-            first axis, such as `(x, y)` or `(x, y, sample_weight)`.
-        shuffle: bool, whether each epoch has its own order.
-        seed: integer. `None` draws one from Python's `random`, which
-            `keras.utils.set_random_seed` seeds.
-
-    Raises:
-        ValueError: if there are no examples, the first axes differ, or an
-            array holds strings or objects.
-    """
-
-    def __init__(self, data: Any, shuffle: bool, seed: int | None):
-        self.data = keras.tree.map_structure(np.asarray, data)
-        leaves = keras.tree.flatten(self.data)
-        lengths = {len(leaf) if leaf.ndim else 0 for leaf in leaves}
-        if len(lengths) != 1 or 0 in lengths:
-            raise ValueError(
-                "Argument `data` must hold arrays with the same number of "
-                "examples, at least one. Received: arrays of shapes "
-                f"{[leaf.shape for leaf in leaves]}"
-            )
-        if any(leaf.dtype.kind in "OSU" for leaf in leaves):
-            raise ValueError(
-                "Argument `data` must hold arrays of numbers; strings fit into "
-                "a `tf.data.Dataset`. Received: arrays of dtypes "
-                f"{[str(leaf.dtype) for leaf in leaves]}"
-            )
-        (self.num_examples,) = lengths
-        self.shuffle = shuffle
-        self.seed = random.randrange(2**31) if seed is None else seed
-        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
-
-    def restart(self) -> None:
-        """Does nothing: a read depends on its arguments alone."""
-
-    def read(self, index: int, epoch: int, batch_size: int) -> Any:
-        """Returns copies of the examples of batch `index` of an epoch."""
-        start = index * batch_size
-        ids = self._order(epoch)[start : start + batch_size]
-        # Indexing with an array copies. A view would let Keras under
-        # MirroredStrategy write into the user's arrays (Keras 3.15).
-        return keras.tree.map_structure(lambda leaf: leaf[ids], self.data)
-
-    def _draw_order(self, epoch: int) -> np.ndarray:
-        if not self.shuffle:
-            return np.arange(self.num_examples)
-        generator = np.random.default_rng((self.seed, epoch))
-        return generator.permutation(self.num_examples)
-
-
-class Stream:
-    """Examples of an unbatched `tf.data.Dataset`, in its own order.
-
-    Args:
-        dataset: `tf.data.Dataset` of known, finite cardinality.
-
-    Raises:
-        ValueError: if the cardinality is unknown, infinite or zero, or an
-            element is not a dense tensor.
-    """
-
-    def __init__(self, dataset: tf.data.Dataset):
-        self.dataset = dataset
-        self.num_examples = int(dataset.cardinality())
-        if self.num_examples < 1:
-            raise ValueError(
-                "Argument `data` must be a dataset of known, finite size, "
-                "unbatched: the number of steps follows from it. Apply "
-                "`tf.data.experimental.assert_cardinality(n)`. Received: "
-                f"cardinality={self.num_examples} "
-                "(-1 is infinite, -2 unknown)"
-            )
-        specs = keras.tree.flatten(dataset.element_spec)
-        if not all(isinstance(spec, tf.TensorSpec) for spec in specs):
-            raise ValueError(
-                "Argument `data` must yield dense tensors. Received: elements "
-                f"{dataset.element_spec}"
-            )
-        self._lock = threading.Lock()
-        self._is_over = True
-
-    def restart(self) -> None:
-        """Makes the next read the first one of a new pass."""
         with self._lock:
-            self._is_over = True
+            self._outside, self._was_disturbed = None, False
+            self._pass = _Pass(self.source, self.in_force())
 
-    def read(self, index: int, epoch: int, batch_size: int) -> Any:
-        """Returns the next batch of the pass, or the first of a new one.
-
-        Args:
-            index: ignored. `fit(shuffle=True)` asks for the batches of a
-                `PyDataset` in any order; a stream has only its own.
-            epoch: ignored, for the same reason.
-            batch_size: integer, holds from the first read of a pass on.
-
-        Raises:
-            RuntimeError: if the dataset is shorter or longer than its
-                cardinality says.
-        """
+    def on_epoch_end(self) -> None:
+        """Ends a pass; Keras calls it."""
         with self._lock:
-            if self._is_over:
-                self._batch_size, self._left = batch_size, self.num_examples
-                batches = self.dataset.batch(batch_size).prefetch(
-                    tf.data.AUTOTUNE
-                )
-                self._iterator = iter(batches)
-            return self._read_next()
+            self._outside = self._pass = None
+        self.source.on_epoch_end()
 
-    def _read_next(self) -> Any:
-        expected = min(self._batch_size, self._left)
-        batch = next(self._iterator, ())
-        size = max(map(len, keras.tree.flatten(batch)), default=0)
-        self._left -= size
-        self._is_over = self._left <= 0
-        has_more = self._is_over and next(self._iterator, None) is not None
-        if size != expected or has_more:
+    def check_undisturbed(self) -> None:
+        """Raises if another pass has taken examples from that of `fit`."""
+        if self._was_disturbed:
             raise RuntimeError(
-                "The dataset must have as many examples as its cardinality "
-                f"says. Received: cardinality={self.num_examples}, and "
-                f"{'more' if self._is_over else 'fewer'} examples"
+                "The batches of a schedule can be read by one pass at a time: "
+                "another one took examples from training. Read other data, or "
+                "what a second call of `batch` returns. Received: two passes "
+                f"in epoch {self.in_force().epoch}"
             )
-        return batch
+
+    def _end_pass(self) -> None:
+        if self._pass is not None:
+            # Left by an interrupted `fit`, or two passes at a time.
+            self._was_disturbed = not self._pass.is_complete()
+            self._pass = None
+
+
+def the_one_read(
+    datasets: Iterable[ScheduledBatches], steps: Any
+) -> ScheduledBatches:
+    """Returns the data that `fit` reads.
+
+    Args:
+        datasets: iterable of `ScheduledBatches`.
+        steps: what `fit` counts its steps with; that object names them.
+
+    Raises:
+        ValueError: if it is none of them.
+    """
+    for dataset in datasets:
+        if dataset.num_batches is steps:
+            return dataset
+    raise ValueError(
+        "`fit` must train on the data that `BatchSizeSchedule.batch` returns, "
+        "without `steps_per_epoch`: the batch size of other data cannot "
+        f"change. Received: other data, of {steps} steps"
+    )
+
+
+class _Pass:
+    """One pass over the batches of an epoch."""
+
+    def __init__(self, source: Arrays | Stream | Batched, batches):
+        self._batches = batches
+        self._read = source.reader(batches.epoch, int(batches.sizes.max()))
+        self._asked: set[int] = set()
+
+    def next(self, index: int) -> Any:
+        """Returns the next batch of the plan, once for each index."""
+        position = len(self._asked)
+        self._asked.add(index)
+        return self.read(position)
+
+    def is_over(self, index: int) -> bool:
+        """Whether who asks for `index` cannot be in this pass any more."""
+        return index in self._asked or index >= len(self._batches)
+
+    def is_complete(self) -> bool:
+        """Whether all batches were read."""
+        return len(self._asked) == len(self._batches)
+
+    def read(self, index: int) -> Any:
+        """Returns the batch of that index."""
+        start, size = self._batches.starts[index], self._batches.sizes[index]
+        return self._read(int(start), int(size))
 
 
 @functools.total_ordering

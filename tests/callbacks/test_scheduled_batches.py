@@ -1,19 +1,24 @@
 import concurrent.futures
 import re
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_eff.callbacks.scheduled_batches import Arrays
+from keras_eff.callbacks import BatchSizeSchedule
+from keras_eff.callbacks.batch_sources import Arrays
+from keras_eff.callbacks.batch_sources import Batched
+from keras_eff.callbacks.batch_sources import Stream
 from keras_eff.callbacks.scheduled_batches import LiveInteger
-from keras_eff.callbacks.scheduled_batches import Stream
 
 
 def read_all(source, epoch, batch_size):
-    source.restart()
-    count = -(-source.num_examples // batch_size)
-    return [source.read(index, epoch, batch_size) for index in range(count)]
+    read, total = source.reader(epoch, batch_size), source.num_examples
+    return [
+        read(start, min(batch_size, total - start))
+        for start in range(0, total, batch_size)
+    ]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 10, 99])
@@ -31,55 +36,59 @@ def test_a_pass_over_arrays_has_every_example_once(batch_size):
 def test_orders_follow_seed_and_epoch():
     def order(seed, epoch):
         source = Arrays(np.arange(50), True, seed)
-        return source.read(0, epoch, 50).tolist()
+        return source.reader(epoch, 50)(0, 50).tolist()
 
     assert order(1, 0) == order(1, 0)
     assert order(1, 0) != order(1, 1)
     assert order(1, 0) != order(2, 0)
-    assert Arrays(np.arange(5), False, 0).read(0, 7, 5).tolist() == [*range(5)]
+    assert Arrays(np.arange(5), False, 0).reader(7, 5)(0, 5).tolist() == [
+        *range(5)
+    ]
 
 
 def test_the_global_seed_decides_where_none_is_given():
-    import keras
-
-    seeds = []
+    orders = []
     for global_seed in (1, 1, 2):
         keras.utils.set_random_seed(global_seed)
-        seeds.append(Arrays(np.arange(5), True, None).seed)
-    assert seeds[0] == seeds[1] != seeds[2]
+        orders.append(Arrays(np.arange(5), True, None).order(0).tolist())
+    assert orders[0] == orders[1] != orders[2]
 
 
 def test_batches_are_copies():
     x = np.arange(6.0)
-    Arrays(x, False, 0).read(0, 0, 6)[:] = -1
+    Arrays(x, False, 0).reader(0, 6)(0, 6)[:] = -1
     assert x.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_nests_keep_their_structure():
     data = ({"a": np.arange(4), "b": [np.ones((4, 2))]}, np.arange(4))
-    x, y = Arrays(data, False, 0).read(1, 0, 3)
+    x, y = Arrays(data, False, 0).reader(0, 3)(3, 1)
     assert x["a"].tolist() == y.tolist() == [3]
     assert x["b"][0].shape == (1, 2)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 99])
-def test_a_pass_over_a_dataset_is_in_its_order_whatever_is_asked(batch_size):
-    source = Stream(tf.data.Dataset.range(10))
-    for _ in range(2):
-        source.restart()
-        count = -(-10 // batch_size)
-        indices = np.random.default_rng(0).permutation(count)
-        seen = [source.read(index, 0, batch_size) for index in indices]
+@pytest.mark.parametrize("read_in", [1, 3, 4, 10])
+def test_a_pass_over_a_dataset_is_in_its_order(batch_size, read_in):
+    """Also in other sizes than it is batched in, as inside an epoch."""
+    read = Stream(tf.data.Dataset.range(10)).reader(0, batch_size)
+    for _ in range(2):  # from the start again
+        seen = [
+            read(start, min(read_in, 10 - start)).numpy()
+            for start in range(0, 10, read_in)
+        ]
         assert np.concatenate(seen).tolist() == list(range(10))
+    assert read(5, 2).numpy().tolist() == [5, 6]
+    assert read(1, 2).numpy().tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
     ("claimed", "message"),
     [
-        (3, "Received: cardinality=3, and more examples"),
-        (4, "Received: cardinality=4, and more examples"),
-        (6, "Received: cardinality=6, and fewer examples"),
-        (7, "Received: cardinality=7, and fewer examples"),
+        (3, "Received: 3 by its size, and more examples"),
+        (4, "Received: 4 by its size, and more examples"),
+        (6, "Received: 6 by its size, and fewer examples"),
+        (7, "Received: 7 by its size, and fewer examples"),
     ],
 )
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 9])
@@ -135,9 +144,10 @@ def test_strings_of_a_dataset_pass_through():
 
 
 def test_two_threads_share_a_pass_without_losing_an_example():
-    source = Stream(tf.data.Dataset.range(2000))
+    batches = BatchSizeSchedule(2).batch(tf.data.Dataset.range(2000))
+    batches.on_epoch_begin()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        batches = list(pool.map(lambda i: source.read(i, 0, 2), range(1000)))
+        batches = list(pool.map(batches.__getitem__, range(1000)))
     assert sorted(np.concatenate(batches).tolist()) == list(range(2000))
 
 
@@ -177,3 +187,35 @@ def test_a_live_integer_behaves_as_the_integer_of_the_moment():
         assert "%d" % live == str(number)  # noqa: UP031, as Progbar does
     box[0] = 4
     assert 10 / live == 2.5
+
+
+def test_by_index_outside_of_fit_and_by_order_in_it():
+    for source in (np.arange(10), tf.data.Dataset.range(10)):
+        batches = BatchSizeSchedule(3).batch(source, shuffle=False)
+        assert [np.array(batches[i]).tolist() for i in (2, 0)] == [
+            [6, 7, 8],
+            [0, 1, 2],
+        ]
+        batches.on_epoch_begin()
+        assert np.array(batches[2]).tolist() == [0, 1, 2]
+        batches.on_epoch_end()
+
+
+@pytest.mark.parametrize("count", [0, None])
+def test_a_py_dataset_without_an_end_is_refused(count):
+    class Endless(keras.utils.PyDataset):
+        num_batches = count
+
+    with pytest.raises(ValueError, match=f"Received: num_batches={count}"):
+        Batched(Endless(), True, 0)
+
+
+def test_a_py_dataset_with_uneven_batches_is_refused_when_read():
+    class Uneven(keras.utils.PyDataset):
+        num_batches = 3
+
+        def __getitem__(self, index):
+            return np.arange([1, 5, 2][index])
+
+    with pytest.raises(RuntimeError, match="4 by its size, and more"):
+        read_all(Batched(Uneven(), False, 0), 0, 2)

@@ -1,0 +1,146 @@
+"""What a batch-size schedule keeps in a file, to go on after a kill."""
+
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+from typing import Any
+
+from keras_eff.callbacks.adaptive_growth import AdaptiveGrowth
+from keras_eff.callbacks.adaptive_growth import Decision
+from keras_eff.callbacks.batch_size_plan import Plan
+from keras_eff.callbacks.learning_rate import SharedLearningRate
+
+_FORMAT = "keras_eff.BatchSizeSchedule/1"
+
+
+class StateFile:
+    """A JSON file with the plan and what each epoch began with.
+
+    Args:
+        path: string or path. Written anew when training starts at epoch 0,
+            deleted when it ends.
+
+    Raises:
+        FileExistsError: if there is a file that is not of this format.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+        self._content: dict[str, Any] = {}
+        if self.path.exists():
+            self._content = self._read()
+
+    def begin(
+        self,
+        epoch: int,
+        plan: Plan | None,
+        rate: SharedLearningRate | None,
+        growth: AdaptiveGrowth | None,
+    ) -> None:
+        """Begins a run at epoch 0, or goes on with the one of the file.
+
+        Args:
+            epoch: integer, the first epoch of this `fit`.
+            plan: `Plan` of the run, `None` if it is adaptive.
+            rate: `SharedLearningRate` that gets what the file has, or `None`.
+            growth: `AdaptiveGrowth` that gets the decisions, or `None`.
+
+        Raises:
+            ValueError: if the file has no such epoch, or another plan.
+        """
+        rows = [] if plan is None else _rows_of(plan)
+        if epoch == 0:
+            self._content = {"format": _FORMAT, "plan": rows, "epochs": []}
+            return
+        state = self._state_of(epoch)
+        self._content["plan"] = self._check_plan(rows)
+        if rate is not None:
+            rate.resume(state["initial_rate"], state["factor_of_others"])
+        for decision in state["decisions"] if growth is not None else ():
+            growth.record(Decision(**decision))
+
+    def write(
+        self,
+        epoch: int,
+        rate: SharedLearningRate | None,
+        decisions: list[Decision],
+    ) -> None:
+        """Adds what an epoch begins with, at once or not at all."""
+        state = {
+            "epoch": epoch,
+            "initial_rate": rate and rate.initial,
+            "factor_of_others": rate and rate.factor_now(),
+            "decisions": [dataclasses.asdict(one) for one in decisions],
+        }
+        earlier = [
+            one for one in self._content["epochs"] if one["epoch"] < epoch
+        ]
+        self._content["epochs"] = [*earlier, state]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(self.path.name + ".partial")
+        partial.write_text(json.dumps(self._content))
+        partial.replace(self.path)
+
+    def delete(self) -> None:
+        """Deletes the file: the run has ended."""
+        self.path.unlink(missing_ok=True)
+
+    def _state_of(self, epoch: int) -> dict[str, Any]:
+        states = self._content.get("epochs", [])
+        found = [state for state in states if state["epoch"] == epoch]
+        if not found:
+            raise ValueError(
+                f"The file {str(self.path)!r} does not tell how epoch {epoch} "
+                "begins: its run was another one. Start at epoch 0, or pass "
+                "the file of the run that goes on. Received: states of epochs "
+                f"{[state['epoch'] for state in states]}"
+            )
+        return found[0]
+
+    def _check_plan(self, rows: list[list[Any]]) -> list[list[Any]]:
+        before = self._content["plan"]
+        # More epochs are no other plan.
+        common = min(len(before), len(rows))
+        if before[:common] != rows[:common]:
+            raise ValueError(
+                "Training must go on with the plan it began with. Received: "
+                f"{_describe(rows)}. It began with: {_describe(before)} (file "
+                f"{str(self.path)!r})"
+            )
+        return max(before, rows, key=len)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self.path.read_text())
+            if content["format"] == _FORMAT:
+                return content
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise FileExistsError(
+            "Argument `state_path` must name a new file, or one that a "
+            "BatchSizeSchedule wrote. Received: state_path="
+            f"{str(self.path)!r}"
+        )
+
+
+def _rows_of(plan: Plan) -> list[list[Any]]:
+    # The learning rate depends on the optimizer: its ratio to the first one.
+    first = plan.rows[0].learning_rate or 1.0
+    return [
+        [row.epoch, row.batch_size, row.learning_rate / first, row.updates]
+        for row in plan.rows
+    ]
+
+
+def _describe(rows: list[list[Any]]) -> str:
+    phases = itertools.groupby(rows, key=lambda row: row[1:3])
+    parts = []
+    for (size, rate), phase in phases:
+        epochs = [row[0] for row in phase]
+        parts.append(
+            f"epochs {epochs[0]}-{epochs[-1]}: batches of {size} at "
+            f"{rate:.3g} times the first learning rate"
+        )
+    return "; ".join(parts)

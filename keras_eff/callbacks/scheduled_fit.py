@@ -1,0 +1,165 @@
+"""One `fit` under a batch-size schedule: its optimizer and learning rate."""
+
+from collections.abc import Callable
+
+import keras
+
+from keras_eff.callbacks.learning_rate import SharedLearningRate
+from keras_eff.callbacks.phases import Phase
+from keras_eff.callbacks.scheduled_batches import ScheduledBatches
+from keras_eff.optimizers.scheduled_accumulation import ScheduledAccumulation
+
+
+class ScheduledFit:
+    """Makes a model's optimizer follow the plan, from batch to batch.
+
+    Args:
+        schedule: `BatchSizeSchedule` in `fit`: its model, and whether to
+            schedule the learning rate, to accumulate and to correct momentum.
+        dataset: `ScheduledBatches` that `fit` reads.
+        rate_of: callable `(phase, rate of the first size) -> learning rate`.
+    """
+
+    def __init__(
+        self,
+        schedule: keras.callbacks.Callback,
+        dataset: ScheduledBatches,
+        rate_of: Callable[[Phase, float], float],
+    ):
+        self._model = model = schedule.model
+        self.dataset = dataset
+        self.epoch = 0
+        # Updates made, and those in batches of the first size of all.
+        self.counts = (0, 0)
+        self._counts_before_epoch = (0, 0)
+        self._rate_of = rate_of
+        self._schedules_rate = schedule.learning_rate is not None
+        self._has_begun = False
+        self._momentum_correction = schedule.momentum_correction
+        self._optimizer = model.optimizer
+        self._wrapper = (
+            self._accumulation() if schedule.max_physical_batch_size else None
+        )
+        self.rate: SharedLearningRate | None = None
+
+    def share_rate(self) -> bool:
+        """Takes the learning rate over; returns whether `fit` just begins.
+
+        Not when training begins: BackupAndRestore sets it then, too.
+        """
+        begins, self._has_begun = not self._has_begun, True
+        if begins and self._schedules_rate:
+            self.rate = SharedLearningRate(
+                self._model, self._momentum_correction
+            )
+        return begins
+
+    def check_start(self, epoch: int, known_rate: float | None) -> None:
+        """Raises unless the learning rate is that of the first batch size.
+
+        Args:
+            epoch: integer, where `fit` starts.
+            known_rate: float, such a rate, or `None`.
+        """
+        rate = self.rate and self.rate.initial
+        if epoch and rate is not None and rate != known_rate:
+            raise ValueError(
+                "A rule of the learning rate must start at epoch 0: a "
+                "checkpoint does not tell whether its learning rate is "
+                "already scaled. Pass `state_path=`, or a schedule as "
+                f"`learning_rate=`. Received: training from epoch {epoch}, a "
+                f"learning rate of {rate:g}"
+            )
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Makes ready for the first batch of an epoch.
+
+        Raises:
+            ValueError: if the replicas do not divide a batch.
+        """
+        self._counts_before_epoch = self.counts
+        self.epoch = epoch
+        batches = self.dataset.in_force()
+        strategy = getattr(self._model, "distribute_strategy", None)
+        replicas = strategy.num_replicas_in_sync if strategy else 1
+        uneven = [
+            phase.batch_size
+            for phase in batches.phases
+            if phase.batch_size % replicas
+        ]
+        if uneven:
+            raise ValueError(
+                "Each batch size must be a multiple of the replicas, or their "
+                "means would count unequal parts alike: pass "
+                f"`round_to={replicas}`. Received: a batch size of "
+                f"{uneven[0]}, {replicas} replicas"
+            )
+        self._batches, self._phase = batches, None
+        if self._wrapper is not None:
+            self._wrapper.restart()
+        self.before_batch(0)
+
+    def before_batch(self, batch: int) -> None:
+        """Sets learning rate and accumulation for the batches to come.
+
+        Args:
+            batch: integer, index of the first batch of an execution.
+        """
+        batches = self._batches
+        index = batches.phase_of[batch]
+        if index != self._phase and self.rate is not None:
+            phase = batches.phases[index]
+            self.rate.write(self._rate_of(phase, self.rate.initial))
+        self._phase = index
+        if self._wrapper is not None:
+            # An execution past the end of the epoch is cut short.
+            stop = batch + self._wrapper.num_slots
+            missing = max(0, stop - len(batches)) * [1]
+            self._wrapper.expect(
+                [*batches.sizes[batch:stop].tolist(), *missing],
+                [*batches.batch_sizes[batch:stop].tolist(), *missing],
+            )
+
+    def after_batch(self, batch: int, first_size: int) -> None:
+        """Counts what was done in this epoch.
+
+        Args:
+            batch: integer, index of the last batch of an execution.
+            first_size: integer, the batch size of the baseline.
+        """
+        self.dataset.check_undisturbed()
+        # With `steps_per_execution` the last index can be past the end.
+        done = min(batch + 1, len(self._batches))
+        more = self._batches.counts(done, first_size)
+        before = self._counts_before_epoch
+        self.counts = (before[0] + more[0], before[1] + more[1])
+
+    def end(self) -> float | None:
+        """Gives the optimizer back as it was; returns its learning rate."""
+        if self._wrapper is not None and self._wrapper is not self._optimizer:
+            self._model.optimizer = self._optimizer
+            self._model.make_train_function(force=True)
+        if self.rate is None:
+            return None
+        self.rate.restore()
+        return self.rate.read()
+
+    def abandon(self) -> None:
+        """Does what `end` would, after an interrupt; keeps others' rates."""
+        if self.rate is not None and not self.rate.is_untouched:
+            self.rate = None
+        self.end()
+
+    def _accumulation(self) -> ScheduledAccumulation:
+        if isinstance(self._optimizer, ScheduledAccumulation):
+            return self._optimizer
+        with self._model.distribute_strategy.scope():
+            wrapper = ScheduledAccumulation(
+                self._optimizer, num_slots=self._model.steps_per_execution
+            )
+            if self._model.built:
+                wrapper.build(self._model.trainable_variables)
+        self._model.optimizer = wrapper
+        # The step of an earlier `fit` holds the optimizer itself.
+        self._model.make_train_function(force=True)
+        return wrapper
