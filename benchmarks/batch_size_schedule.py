@@ -40,8 +40,8 @@ def model_of(net):
 def main():
     rows = []
     for net, num_examples, sizes in (
-        (dense, 20_000, (32, 128, 512)),
-        (convolutions, 3_000, (32, 128, 512)),
+        (dense, 10_000, (32, 512)),
+        (convolutions, 1_536, (32, 512)),
     ):
         shape, _ = net()
         generator = np.random.default_rng(0)
@@ -69,7 +69,7 @@ def main():
                     fit, schedule.batch(dataset), callbacks=ours
                 ),
             }
-            times = harness.seconds(fits, repeats=5)
+            times = harness.seconds(fits, repeats=3)
             steps = EPOCHS * -(-num_examples // batch_size)
             rows.append(
                 {

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_eff.layers import GhostBatchNormalization
 
-SHAPES = [(1024, 256), (256, 16, 16, 32)]
+SHAPES = [(1024, 256), (256, 16, 16, 32), (1024, 16, 16, 32)]
 
 
 def step_of(layer, x, jit_compile):

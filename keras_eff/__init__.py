@@ -2,6 +2,7 @@
 
 from keras_eff import batch_size as batch_size
 from keras_eff import callbacks as callbacks
+from keras_eff import convert as convert
 from keras_eff import data as data
 from keras_eff import datasets as datasets
 from keras_eff import flops as flops

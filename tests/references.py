@@ -1,7 +1,5 @@
 """Truths in NumPy, written from the papers, one loop at a time."""
 
-import itertools
-
 import numpy as np
 
 
@@ -27,8 +25,8 @@ def ghost_sizes(batch, ghost):
     """Even contiguous groups, none of one example unless the batch is one."""
     wanted = int(np.floor(batch / ghost + 0.5))
     groups = max(1, min(wanted, batch // 2))
-    edges = [-(-batch * group // groups) for group in range(groups + 1)]
-    return [high - low for low, high in itertools.pairwise(edges)]
+    size, larger = divmod(batch, groups)
+    return [size + 1] * larger + [size] * (groups - larger)
 
 
 def ghost_batch_normalization(
@@ -46,6 +44,17 @@ def ghost_batch_normalization(
         moving_variance = momentum * moving_variance + (1 - momentum) * variance
         start += size
     return y, moving_mean, moving_variance
+
+
+def moving_statistic(moving, groups, momentum, update):
+    """Returns the moving average after one step of ghosts."""
+    if update == "mean":
+        groups = [np.mean(groups, axis=0)]
+    if update == "scaled":
+        momentum **= 1 / len(groups)
+    for group in groups:
+        moving = momentum * moving + (1 - momentum) * group
+    return moving
 
 
 def el2n(probabilities, labels):

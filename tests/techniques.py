@@ -49,7 +49,11 @@ LAYERS = {
     ),
     "GhostBatchNormalization, image": LayerSetting(
         lambda **kwargs: ke.layers.GhostBatchNormalization(
-            ghost_batch_size=3, axis=1, scale=False, **kwargs
+            ghost_batch_size=3,
+            update="scaled",
+            axis=1,
+            scale=False,
+            **kwargs,
         ),
         input_shape=(7, 2, 4, 3),
         output_shape=(7, 2, 4, 3),
@@ -78,6 +82,13 @@ def _accumulating_schedule(x, y):
     return schedule, {"x": schedule.batch((x, y), seed=0)}
 
 
+def _gradient_noise_scale(x, y):
+    noise = ke.callbacks.GradientNoiseScale(
+        data=(x, y), num_batches=2, batch_size=4
+    )
+    return noise, {"x": x, "y": y}
+
+
 def _savings_ledger(x, y):
     return ke.callbacks.SavingsLedger(verbose=0), {"x": x, "y": y}
 
@@ -85,6 +96,7 @@ def _savings_ledger(x, y):
 CALLBACKS = {
     "BatchSizeSchedule": FitSetting(_batch_size_schedule),
     "BatchSizeSchedule, accumulating": FitSetting(_accumulating_schedule),
+    "GradientNoiseScale": FitSetting(_gradient_noise_scale),
     "SavingsLedger": FitSetting(_savings_ledger),
 }
 

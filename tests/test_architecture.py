@@ -46,6 +46,7 @@ ROOMS = {
         "callbacks.savings_table",
         "model_calls",
     },
+    "convert": {"layers.ghost_batch_normalization"},
     "layers.sparse_dense": {"layers.swat"},
     "optimizers.scheduled_accumulation": {
         "optimizers.gradient_noise",

@@ -15,6 +15,7 @@ from keras_eff.callbacks.batch_size_plan import make_plan
 from keras_eff.callbacks.batch_sources import source_of
 from keras_eff.callbacks.phases import Phases
 from keras_eff.callbacks.schedule_state import StateFile
+from keras_eff.callbacks.schedule_state import describe_rows
 from keras_eff.callbacks.scheduled_batches import EpochBatches
 from keras_eff.callbacks.scheduled_batches import ScheduledBatches
 from keras_eff.callbacks.scheduled_batches import epoch_batches
@@ -148,11 +149,9 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         if rule == "seesaw":
             rate_at, rule = rules.halvings(rate_at), "sqrt"
         size_at = rules.growth_for_decay(rate_at, batch_size)
-        schedule = cls(size_at, None, max_batch_size, **kwargs)
-        scaled = rules.rate_for_growth(
-            rate_at, batch_size, schedule._phases.size_at, rule
-        )
-        return cls(schedule._phases.size_at, scaled, **kwargs)
+        sizes = cls(size_at, None, max_batch_size, **kwargs)._phases.size_at
+        scaled = rules.rate_for_growth(rate_at, batch_size, sizes, rule)
+        return cls(size_at, scaled, max_batch_size, **kwargs)
 
     def batch(self, data: Any, shuffle: bool = True, seed: int | None = None):
         """Returns the data for `model.fit`, in batches of the scheduled size.
@@ -288,7 +287,8 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             plan, epochs = None, self.params["epochs"]
             if self._growth is None:
                 count = self._fit.dataset.num_examples
-                plan = self.plan(count, epochs, optimizer=self.model.optimizer)
+                rate_of = self._phases.rate_of(self.model.optimizer)
+                plan = describe_rows(self._phases, count, epochs, rate_of)
             self._file.begin(epoch, plan, self._fit.rate, self._growth)
         elif self._phases.is_rule:
             self._fit.check_start(epoch, self._rate_left_by_fit)

@@ -77,6 +77,9 @@ class Arrays:
 
         return read
 
+    def on_epoch_begin(self) -> None:
+        """Does nothing, as `on_epoch_end`."""
+
     def on_epoch_end(self) -> None:
         """Does nothing: a read depends on its arguments alone."""
 
@@ -115,6 +118,9 @@ class Stream:
         batches = self.dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
         return _InOrder(lambda: iter(batches), self.num_examples)
 
+    def on_epoch_begin(self) -> None:
+        """Does nothing, as `on_epoch_end`."""
+
     def on_epoch_end(self) -> None:
         """Does nothing: each pass has its own iterator."""
 
@@ -151,6 +157,10 @@ class Batched:
     def reader(self, epoch: int, batch_size: int) -> Reader:
         """Returns what reads one pass, batch after batch."""
         return _InOrder(lambda: self._read_batches(epoch), self.num_examples)
+
+    def on_epoch_begin(self) -> None:
+        """Tells the dataset that an epoch begins."""
+        self.dataset.on_epoch_begin()
 
     def on_epoch_end(self) -> None:
         """Tells the dataset that its epoch is over."""

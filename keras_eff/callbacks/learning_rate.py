@@ -96,14 +96,21 @@ class SharedLearningRate:
             return self.factor_of_others * rate / self._written
         return self.factor_of_others
 
-    def resume(self, initial: float, factor_of_others: float) -> None:
+    def resume(
+        self, initial: float, factor_of_others: float, rate: float
+    ) -> None:
         """Goes on from what an earlier process left.
 
         Args:
             initial: float, its `initial`.
             factor_of_others: float, its `factor_of_others`.
+            rate: float, what it last had written. A checkpoint holds a rate
+                and the velocity with it, but not a factor on a schedule.
         """
         self.initial, self.factor_of_others = initial, factor_of_others
+        if self._scaled is not None:
+            self._scaled.factor.assign(rate)
+            self._written = self.read()
 
     def restore(self) -> None:
         """Takes back all own changes, and none of the others'."""
@@ -124,8 +131,20 @@ class SharedLearningRate:
         return _read(self._optimizer.learning_rate)
 
     def _scale_schedule(self) -> ScaledSchedule | None:
-        config = self._optimizer.get_config()["learning_rate"]
-        if not isinstance(config, dict):
+        try:
+            config = self._optimizer.get_config()["learning_rate"]
+            is_schedule = isinstance(config, dict)
+            if is_schedule:
+                schedule = keras.saving.deserialize_keras_object(config)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise ValueError(
+                "A learning-rate schedule in the optimizer must be "
+                "serializable for a factor to be put on it: give it "
+                "`get_config` and register it, or pass `learning_rate=None`. "
+                f"Received: an optimizer {self._optimizer.name!r} with a "
+                "schedule that is not"
+            ) from error
+        if not is_schedule:
             return None
         if keras.backend.backend() != "tensorflow":
             raise ValueError(
@@ -134,7 +153,6 @@ class SharedLearningRate:
                 "of the step. Pass `learning_rate=None`. Received: backend "
                 f"{keras.backend.backend()!r}"
             )
-        schedule = keras.saving.deserialize_keras_object(config)
         if isinstance(schedule, ScaledSchedule):
             schedule = schedule.schedule  # an interrupted `fit` left it
         with self._model.distribute_strategy.scope():

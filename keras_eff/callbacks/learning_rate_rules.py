@@ -127,7 +127,8 @@ def _growth(lr_schedule: schedules.ScheduleLike) -> Callable[[int], float]:
         if not clocks or clock > clocks[-1]:
             clocks.append(clock)
             peaks.append(max(rate, peaks[-1] if peaks else rate))
-        return peaks[bisect.bisect_right(clocks, clock) - 1] / rate
+        peak = peaks[bisect.bisect_right(clocks, clock) - 1]
+        return max(peak, rate) / rate
 
     return growth_at
 

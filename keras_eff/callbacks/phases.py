@@ -142,8 +142,12 @@ class Phases:
                 f"{self._unit[:-1]}. Received: a batch size of {value} at "
                 f"{self._unit[:-1]} {clock}"
             )
-        size = self._round(value)
-        return min(size, self._max_batch_size or size)
+        size, cap = self._round(value), self._max_batch_size
+        if cap is None or size <= cap:
+            return size
+        if isinstance(self._round_to, int) and self._round_to <= cap:
+            return cap // self._round_to * self._round_to
+        return cap
 
     def _round(self, value: float) -> int:
         if self._round_to != "doubling":

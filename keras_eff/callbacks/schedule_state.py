@@ -5,12 +5,14 @@ import itertools
 import json
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from keras_eff.callbacks.adaptive_growth import AdaptiveGrowth
 from keras_eff.callbacks.adaptive_growth import Decision
-from keras_eff.callbacks.batch_size_plan import Plan
 from keras_eff.callbacks.learning_rate import SharedLearningRate
+from keras_eff.callbacks.phases import Phase
+from keras_eff.callbacks.phases import Phases
 
 _FORMAT = "keras_eff.BatchSizeSchedule/1"
 
@@ -35,7 +37,7 @@ class StateFile:
     def begin(
         self,
         epoch: int,
-        plan: Plan | None,
+        plan: list[list[Any]] | None,
         rate: SharedLearningRate | None,
         growth: AdaptiveGrowth | None,
     ) -> None:
@@ -43,21 +45,23 @@ class StateFile:
 
         Args:
             epoch: integer, the first epoch of this `fit`.
-            plan: `Plan` of the run, `None` if it is adaptive.
+            plan: what `describe_rows` returns, `None` if it is adaptive.
             rate: `SharedLearningRate` that gets what the file has, or `None`.
             growth: `AdaptiveGrowth` that gets the decisions, or `None`.
 
         Raises:
             ValueError: if the file has no such epoch, or another plan.
         """
-        rows = [] if plan is None else _rows_of(plan)
+        rows = plan or []
         if epoch == 0:
             self._content = {"format": _FORMAT, "plan": rows, "epochs": []}
             return
         state = self._state_of(epoch)
         self._content["plan"] = self._check_plan(rows)
         if rate is not None:
-            rate.resume(state["initial_rate"], state["factor_of_others"])
+            rate.resume(
+                state["initial_rate"], state["factor_of_others"], state["rate"]
+            )
         for decision in state["decisions"] if growth is not None else ():
             growth.record(Decision(**decision))
 
@@ -72,6 +76,7 @@ class StateFile:
             "epoch": epoch,
             "initial_rate": rate and rate.initial,
             "factor_of_others": rate and rate.factor_now(),
+            "rate": rate and rate.read(),
             "decisions": [dataclasses.asdict(one) for one in decisions],
         }
         earlier = [
@@ -125,12 +130,21 @@ class StateFile:
         )
 
 
-def _rows_of(plan: Plan) -> list[list[Any]]:
-    # The learning rate depends on the optimizer: its ratio to the first one.
-    first = plan.rows[0].learning_rate or 1.0
+def describe_rows(
+    phases: Phases,
+    num_examples: int,
+    epochs: int,
+    rate_of: Callable[[Phase, float], float],
+) -> list[list[Any]]:
+    """Returns a plan as JSON has it: epoch, batch size, rate, examples.
+
+    The rate of a rule is that for a first one of 1: what it is now may be
+    scaled already.
+    """
     return [
-        [row.epoch, row.batch_size, row.learning_rate / first, row.updates]
-        for row in plan.rows
+        [epoch, phase.batch_size, rate_of(phase, 1.0), phase.examples]
+        for epoch in range(epochs)
+        for phase in phases.of_epoch(epoch, num_examples)
     ]
 
 
@@ -140,7 +154,7 @@ def _describe(rows: list[list[Any]]) -> str:
     for (size, rate), phase in phases:
         epochs = [row[0] for row in phase]
         parts.append(
-            f"epochs {epochs[0]}-{epochs[-1]}: batches of {size} at "
-            f"{rate:.3g} times the first learning rate"
+            f"epochs {epochs[0]}-{epochs[-1]}: batches of {size}, learning "
+            f"rate (of a rule: its factor) {rate:.3g}"
         )
     return "; ".join(parts)

@@ -147,6 +147,7 @@ class ScheduledBatches(keras.utils.PyDataset):
         with self._lock:
             self._outside, self._was_disturbed = None, False
             self._pass = _Pass(self.source, self.in_force())
+        self.source.on_epoch_begin()
 
     def on_epoch_end(self) -> None:
         """Ends a pass; Keras calls it."""
@@ -252,6 +253,22 @@ class LiveInteger:
 
     def __hash__(self) -> int:
         return hash(self._read())
+
+    def __add__(self, other: float) -> float:
+        return self._read() + other
+
+    __radd__ = __add__
+
+    def __mul__(self, other: float) -> float:
+        return self._read() * other
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: float) -> float:
+        return self._read() // other
+
+    def __mod__(self, other: float) -> float:
+        return self._read() % other
 
     def __sub__(self, other: float) -> float:
         return self._read() - other

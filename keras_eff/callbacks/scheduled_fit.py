@@ -34,12 +34,16 @@ class ScheduledFit:
         self._counts_before_epoch = (0, 0)
         self._rate_of = rate_of
         self._schedules_rate = schedule.learning_rate is not None
+        self._is_rule = isinstance(schedule.learning_rate, str)
         self._has_begun = False
         self._momentum_correction = schedule.momentum_correction
         self._optimizer = model.optimizer
-        self._wrapper = (
-            self._accumulation() if schedule.max_physical_batch_size else None
+        # One that the user compiled with, or that an interrupt left, must be
+        # told what its batches are.
+        accumulates = schedule.max_physical_batch_size or isinstance(
+            model.optimizer, ScheduledAccumulation
         )
+        self._wrapper = self._accumulation() if accumulates else None
         self.rate: SharedLearningRate | None = None
 
     def share_rate(self) -> bool:
@@ -52,6 +56,13 @@ class ScheduledFit:
             self.rate = SharedLearningRate(
                 self._model, self._momentum_correction
             )
+            if self.rate.is_factor and not self._is_rule:
+                raise ValueError(
+                    "An optimizer with a learning-rate schedule takes a rule "
+                    "as `learning_rate`, or None: two schedules cannot both "
+                    "set it. Received: a schedule in the optimizer and one in "
+                    "BatchSizeSchedule"
+                )
         return begins
 
     def check_start(self, epoch: int, known_rate: float | None) -> None:
@@ -82,17 +93,16 @@ class ScheduledFit:
         batches = self.dataset.in_force()
         strategy = getattr(self._model, "distribute_strategy", None)
         replicas = strategy.num_replicas_in_sync if strategy else 1
-        uneven = [
-            phase.batch_size
-            for phase in batches.phases
-            if phase.batch_size % replicas
-        ]
+        # The last batch of an epoch is what is left over.
+        parts = batches.sizes[:-1]
+        sizes = {*parts.tolist(), *(p.batch_size for p in batches.phases)}
+        uneven = sorted(size for size in sizes if size % replicas)
         if uneven:
             raise ValueError(
                 "Each batch size must be a multiple of the replicas, or their "
                 "means would count unequal parts alike: pass "
-                f"`round_to={replicas}`. Received: a batch size of "
-                f"{uneven[0]}, {replicas} replicas"
+                f"`round_to={replicas}`, and caps that are multiples of it. "
+                f"Received: a batch of {uneven[0]}, {replicas} replicas"
             )
         self._batches, self._phase = batches, None
         if self._wrapper is not None:
@@ -136,10 +146,12 @@ class ScheduledFit:
 
     def end(self) -> float | None:
         """Gives the optimizer back as it was; returns its learning rate."""
-        if self._wrapper is not None and self._wrapper is not self._optimizer:
+        is_wrapped = self._wrapper not in (None, self._optimizer)
+        if is_wrapped and self._model.optimizer is self._wrapper:
             self._model.optimizer = self._optimizer
             self._model.make_train_function(force=True)
-        if self.rate is None:
+        # After an interrupt the model may have got another optimizer.
+        if self.rate is None or self._model.optimizer is not self._optimizer:
             return None
         self.rate.restore()
         return self.rate.read()

@@ -700,3 +700,30 @@ def test_an_optimizer_with_its_own_schedule_gets_a_factor():
     assert restored["class_name"] == "ExponentialDecay"
     model.fit(data, epochs=1, callbacks=callbacks, verbose=0)
     assert rates[2] == pytest.approx(0.5e-3)  # 20 of 13 updates
+
+
+class Unregistered(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 1e-3
+
+
+@pytest.mark.parametrize(
+    ("rate", "rule", "message"),
+    [
+        (Unregistered(), "linear", "must be serializable for a factor"),
+        (
+            keras.optimizers.schedules.ExponentialDecay(1e-3, 9, 0.5),
+            0.02,
+            "two schedules cannot both set it",
+        ),
+    ],
+)
+def test_an_optimizers_schedule_that_cannot_be_scaled_is_refused(
+    rate, rule, message
+):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(rate), "mse")
+    schedule = BatchSizeSchedule(GROW_AND_SHRINK, learning_rate=rule)
+    data = data_of("arrays", schedule)
+    with pytest.raises(ValueError, match=message):
+        model.fit(data, callbacks=[schedule], verbose=0)

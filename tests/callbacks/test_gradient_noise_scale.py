@@ -1,5 +1,6 @@
 """The noise scale follows its definition; measuring it changes nothing."""
 
+import itertools
 import math
 import sys
 
@@ -267,3 +268,34 @@ def test_nothing_to_measure_names_the_remedies():
     noise = ke.callbacks.GradientNoiseScale()
     with pytest.raises(ValueError, match=r"`data=\(x, y\)`.*or accumulate"):
         fit(model_of(), noise)
+
+
+def test_a_schedule_follows_the_measured_noise():
+    """Accumulation measures in passing; the batch grows as far as it says."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(256, 4)).astype("float32")
+    y = x.sum(1, keepdims=True) + 3 * generator.normal(size=(256, 1))
+    noise = ke.callbacks.GradientNoiseScale(ema=0.9)
+    schedule = ke.callbacks.BatchSizeSchedule(
+        16,
+        learning_rate=None,
+        max_batch_size=64,
+        max_physical_batch_size=8,
+        adaptive=noise,
+    )
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e-2), "mse")
+    history = model.fit(
+        schedule.batch((x, y), seed=0),
+        epochs=6,
+        callbacks=[schedule, noise],
+        verbose=0,
+    ).history
+    sizes = history["batch_size"]
+    for epoch, (before, after) in enumerate(itertools.pairwise(sizes)):
+        scale = history["noise_scale"][epoch]
+        grows = scale >= 2 * before and 2 * before <= 64
+        assert after == (2 * before if grows else before)
+    assert sizes[0] == 16
+    assert sizes[-1] == 64

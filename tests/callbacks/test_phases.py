@@ -229,3 +229,19 @@ def test_batches_of_an_epoch_cover_it_and_know_their_updates(limit):
         assert (seen == whole) == (done == before + 1)
         seen = 0 if seen == whole else seen
     assert batches.counts(len(batches), 8) == (6, 8)
+
+
+def test_growth_is_rounded_once_and_the_rate_follows_it():
+    decay = ke.schedules.steps(0.05, {2: 0.01, 4: 0.002})
+    schedule = from_learning_rate(decay, 16, 100, round_to="doubling")
+    rows = schedule.plan(1000, 5).rows
+    assert [row.batch_size for row in rows] == [16, 16, 64, 64, 100]
+    ratios = [row.learning_rate / row.batch_size for row in rows]
+    expected = [decay(epoch) / 16 for epoch in range(5)]
+    assert ratios == pytest.approx(expected)
+
+
+def test_a_cap_is_rounded_down():
+    steps = ke.schedules.steps(32, {1: 200})
+    schedule = BatchSizeSchedule(steps, max_batch_size=100, round_to=8)
+    assert [row.batch_size for row in schedule.plan(1000, 2).rows] == [32, 96]

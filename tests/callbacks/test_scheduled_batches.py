@@ -182,6 +182,12 @@ def test_a_live_integer_behaves_as_the_integer_of_the_moment():
         )
         assert (live - 1, 10 - live) == (number - 1, 10 - number)
         assert live / 2 == number / 2
+        assert (live + 0.5, 2 * live, live // 2, live % 2) == (
+            number + 0.5,
+            2 * number,
+            number // 2,
+            number % 2,
+        )
         assert f"{live:3d}|{live}|{live!r}" == f"{number:3d}|{number}|{number}"
         assert hash(live) == hash(number)
         assert "%d" % live == str(number)  # noqa: UP031, as Progbar does

@@ -248,8 +248,14 @@ def test_another_plan_is_refused_and_both_are_shown(tmp_path):
     other = BatchSizeSchedule(ke.schedules.steps(8, {1: 32}), state_path=path)
     with pytest.raises(ValueError, match="go on with the plan") as error:
         fit(other, initial_epoch=2)
-    assert "epochs 1-2: batches of 32 at 4 times" in str(error.value)
-    assert "epochs 1-1: batches of 16 at 2 times" in str(error.value)
+    assert (
+        "epochs 1-2: batches of 32, learning rate (of a rule: its factor) 4"
+        in str(error.value)
+    )
+    assert (
+        "epochs 1-1: batches of 16, learning rate (of a rule: its factor) 2"
+        in str(error.value)
+    )
 
 
 def test_more_epochs_are_no_other_plan(tmp_path):

@@ -99,24 +99,61 @@ def test_any_batch_size_even_one(batch, mode):
     ],
 )
 def test_groups_are_contiguous_and_even(batch, ghost, sizes):
-    layer = GhostBatchNormalization(ghost)
-    for size in (batch, tf.constant(batch)):
-        groups, num_groups = layer._groups_of(size)
-        groups = np.array(groups)
-        assert (np.diff(groups) >= 0).all()
-        assert int(num_groups) == len(set(groups.tolist()))
-        found = np.unique(np.bincount(groups), return_counts=True)
+    ramp = np.arange(batch, dtype="float32")[:, None]
+    for mode in (EAGER, UNKNOWN_BATCH):
+        layer = GhostBatchNormalization(ghost)
+        layer.build(ramp.shape)
+        y = train_once(layer, ramp, mode).ravel()
+        # Each group climbs from below its mean to above it.
+        starts = [0, *(np.flatnonzero(np.diff(y) < 0) + 1), batch]
+        found = np.unique(np.diff(starts), return_counts=True)
         assert dict(zip(*map(np.ndarray.tolist, found), strict=True)) == sizes
 
 
-def test_vector_of_the_note():
+@pytest.mark.parametrize("mode", [EAGER, GRAPH, XLA, UNKNOWN_BATCH])
+@pytest.mark.parametrize(
+    ("update", "mean", "variance"),
+    [
+        ("sequential", 0.88, 1.30),
+        ("mean", 0.45, 1.15),
+        ("scaled", 0.456584, 1.153950),
+    ],
+)
+def test_vectors_of_the_note(update, mean, variance, mode):
     """shared/notes/batch.md, T5."""
-    layer = GhostBatchNormalization(2, momentum=0.9, epsilon=0.0)
-    x = np.float32([[1], [3], [5], [9]])
-    y = np.array(layer(x, training=True)).ravel()
+    layer = GhostBatchNormalization(2, update, momentum=0.9, epsilon=0.0)
+    layer.build((4, 1))
+    y = train_once(layer, np.float32([[1], [3], [5], [9]]), mode).ravel()
     np.testing.assert_allclose(y, [-1, 1, -1, 1], rtol=1e-5)
-    assert float(layer.moving_mean[0]) == pytest.approx(0.88)
-    assert float(layer.moving_variance[0]) == pytest.approx(1.30)
+    assert float(layer.moving_mean[0]) == pytest.approx(mean, abs=1e-6)
+    assert float(layer.moving_variance[0]) == pytest.approx(variance, abs=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9, 1.0])
+@pytest.mark.parametrize("update", ["sequential", "mean", "scaled"])
+def test_each_update_follows_the_reference_for_uneven_groups(update, momentum):
+    x = data((101, 5))
+    layer = GhostBatchNormalization(10, update, momentum=momentum)
+    layer(x, training=True)
+    sizes = references.ghost_sizes(101, 10)
+    groups = np.split(x, np.cumsum(sizes)[:-1])
+    for moving, start, of in (
+        (layer.moving_mean, 0.0, np.mean),
+        (layer.moving_variance, 1.0, np.var),
+    ):
+        statistics = [of(group, axis=0) for group in groups]
+        expected = references.moving_statistic(
+            start, statistics, momentum, update
+        )
+        np.testing.assert_allclose(moving.numpy(), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("update", ["sequential", "mean", "scaled"])
+def test_a_step_of_many_groups_keeps_what_the_docstring_says(update):
+    layer = GhostBatchNormalization(2, update, moving_mean_initializer="ones")
+    layer(np.zeros((256, 3), "float32"), training=True)
+    kept = 0.99**128 if update == "sequential" else 0.99
+    np.testing.assert_allclose(layer.moving_mean.numpy(), kept, rtol=1e-5)
 
 
 @pytest.mark.parametrize("mode", [EAGER, GRAPH, XLA])
@@ -131,6 +168,46 @@ def test_one_group_is_batch_normalization_bit_for_bit(batch, ghost, mode):
     )
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("update", ["sequential", "mean", "scaled"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((12, 5), -1), ((37, 4, 3), -1), ((9, 6, 4, 3), 1)]
+)
+def test_one_group_is_exact_in_a_graph_that_does_not_know_it(
+    shape, axis, masked, update
+):
+    x = data(shape)
+    mask = None
+    if masked and axis == -1:
+        mask = np.random.default_rng(3).random(shape[:-1]) < 0.6
+    ours = GhostBatchNormalization(shape[0], update, axis=axis)
+    theirs = keras.layers.BatchNormalization(axis=axis)
+    results = []
+    for layer in (ours, theirs):
+        layer.build(shape)
+        y = train_once(layer, x, UNKNOWN_BATCH, mask)
+        results.append([y, *layer.get_weights()])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_one_group_is_close_in_xla_that_does_not_know_it():
+    """XLA fuses two graphs in two ways: equal up to rounding."""
+    x = data((1000, 64))
+    results = []
+    for layer in (GhostBatchNormalization(1000), _plain()):
+        layer.build(x.shape)
+        spec = tf.TensorSpec((None, 64), tf.float32)
+
+        @tf.function(input_signature=[spec], jit_compile=True)
+        def run(x, layer=layer):
+            return layer(x, training=True)
+
+        results.append([np.array(run(x)), *layer.get_weights()])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_evaluation_is_batch_normalization_bit_for_bit():
@@ -151,13 +228,14 @@ def test_small_ghosts_differ_from_the_whole_batch():
     assert np.abs(y - np.array(theirs(x, training=True))).max() > 0.1
 
 
+@pytest.mark.parametrize("batch", [11, 12])
 @pytest.mark.parametrize("mode", [EAGER, XLA, UNKNOWN_BATCH])
-def test_gradients_are_those_of_a_loop_over_groups(mode):
-    x, dy = data((11, 5)), data((11, 5), seed=7)
+def test_gradients_are_those_of_a_loop_over_groups(mode, batch):
+    x, dy = data((batch, 5)), data((batch, 5), seed=7)
     ours, loop = GhostBatchNormalization(3), _plain()
     for layer in (ours, loop):
         layer.build(x.shape)
-    sizes = references.ghost_sizes(11, 3)
+    sizes = references.ghost_sizes(batch, 3)
 
     def gradients(layer, split):
         def run(x):
@@ -180,12 +258,41 @@ def test_gradients_are_those_of_a_loop_over_groups(mode):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-@pytest.mark.parametrize("mode", [EAGER, XLA])
-def test_masked_entries_do_not_enter_the_statistics(mode):
+def test_static_shapes_survive_in_outputs_and_gradients():
+    """The layer below may need them, as SparseDense does."""
+    layer = GhostBatchNormalization(3)
+    layer.build((None, 4, 5))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 4, 5), tf.float32)])
+    def run(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+        gradient = tape.gradient(y, x)
+        assert y.shape.as_list() == gradient.shape.as_list() == [None, 4, 5]
+
+    run(data((11, 4, 5)))
+
+
+def test_images_of_unknown_size():
+    x = data((11, 4, 3, 5))
+    layer, y, _, _ = layer_and_reference(x, 3)
+    spec = tf.TensorSpec((None, None, None, 5), tf.float32)
+
+    @tf.function(input_signature=[spec])
+    def run(x):
+        return layer(x, training=True)
+
+    np.testing.assert_allclose(run(x), y, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("update", ["sequential", "mean", "scaled"])
+@pytest.mark.parametrize("mode", [EAGER, XLA, UNKNOWN_BATCH])
+def test_masked_entries_do_not_enter_the_statistics(mode, update):
     x = data((6, 5, 3))
     mask = np.random.default_rng(2).random((6, 5)) < 0.6
     mask[3:] = False  # the second group of three is masked out as a whole
-    layer = GhostBatchNormalization(3, momentum=0.9)
+    layer = GhostBatchNormalization(3, update, momentum=0.9)
     layer.build(x.shape)
     y = train_once(layer, x, mode, mask=tf.constant(mask))
     seen = x[:3][mask[:3]]
@@ -198,6 +305,15 @@ def test_masked_entries_do_not_enter_the_statistics(mode):
     np.testing.assert_allclose(
         layer.moving_variance.numpy(), 0.9 + 0.1 * seen.var(0), rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("update", ["sequential", "mean", "scaled"])
+def test_a_step_without_an_entry_leaves_the_moving_statistics(update):
+    layer = GhostBatchNormalization(2, update)
+    mask = np.zeros((4, 3), "bool")
+    layer(data((4, 3, 5)), training=True, mask=mask)
+    assert (layer.moving_mean.numpy() == 0).all()
+    assert (layer.moving_variance.numpy() == 1).all()
 
 
 def test_a_frozen_layer_uses_and_keeps_its_moving_statistics():
@@ -220,6 +336,20 @@ def test_weights_interchange_with_batch_normalization():
     np.testing.assert_array_equal(ours(x), theirs(x))
     names = [[w.name for w in layer.weights] for layer in (ours, theirs)]
     assert names[0] == names[1]
+
+
+def test_an_exported_model_predicts_the_same(tmp_path):
+    x = data((12, 5))
+    layers = [keras.Input((5,)), GhostBatchNormalization(3)]
+    model = keras.Sequential([*layers, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(x, x[:, :1], verbose=0)
+    model.export(tmp_path / "model", verbose=False)
+    exported = tf.saved_model.load(tmp_path / "model")
+    for batch in (1, 12):
+        np.testing.assert_allclose(
+            exported.serve(x[:batch]), model(x[:batch]), atol=1e-6
+        )
 
 
 def test_fit_with_a_ragged_last_batch_then_predict_one():
@@ -254,6 +384,11 @@ def test_fit_with_a_ragged_last_batch_then_predict_one():
         (
             {"synchronized": True},
             "Received: synchronized=True (layer 'bad')",
+        ),
+        (
+            {"update": "median"},
+            "Argument `update` must be one of ('sequential', 'mean', "
+            "'scaled'). Received: update='median' (layer 'bad')",
         ),
         ({"renorm": True}, "Received: renorm=True (layer 'bad')"),
     ],
