@@ -4,7 +4,8 @@
 
 Fashion-MNIST, 12,000 training images, all 10,000 test images, a strided CNN
 with batch normalization, momentum SGD (Keras keeps the learning rate inside
-the velocity; it is not corrected at a change).
+the velocity; `LearningRateScheduler` does not correct it, and the growing
+batches stay below their cap, so that their learning rate never changes).
 
 How settings were chosen: by guess, then one seed with `--validation`, which
 changed none of them. That option measures on 10,000 training images that are

@@ -261,7 +261,8 @@ def test_another_plan_is_refused_and_both_are_shown(tmp_path):
 def test_more_epochs_are_no_other_plan(tmp_path):
     path = killed(tmp_path)
     longer = BatchSizeSchedule(SIZES, state_path=path)
-    fit(longer, epochs=5, initial_epoch=2)
+    model = fit(longer, epochs=5, initial_epoch=2)
+    assert int(model.optimizer.iterations) == 3 * 13
 
 
 def test_an_epoch_that_the_file_does_not_know_is_refused(tmp_path):
