@@ -5,10 +5,10 @@ import pytest
 
 import keras_eff as ke
 from keras_eff.callbacks import BatchSizeSchedule
-from keras_eff.callbacks.phases import Phase
-from keras_eff.callbacks.phases import Phases
-from keras_eff.callbacks.phases import parse
-from keras_eff.callbacks.scheduled_batches import EpochBatches
+from keras_eff.callbacks.batch_size_schedule.batches import EpochBatches
+from keras_eff.callbacks.batch_size_schedule.phases import Phase
+from keras_eff.callbacks.batch_size_schedule.phases import Phases
+from keras_eff.callbacks.batch_size_schedule.phases import parse
 
 STEPS = ke.schedules.steps(8, {30: 16})
 

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from keras_eff.callbacks import BatchSizeSchedule
-from keras_eff.callbacks.batch_sources import Arrays
-from keras_eff.callbacks.batch_sources import Batched
-from keras_eff.callbacks.batch_sources import Stream
-from keras_eff.callbacks.scheduled_batches import LiveInteger
+from keras_eff.callbacks.batch_size_schedule.live_integer import LiveInteger
+from keras_eff.callbacks.batch_size_schedule.sources import Arrays
+from keras_eff.callbacks.batch_size_schedule.sources import Batched
+from keras_eff.callbacks.batch_size_schedule.sources import Stream
 
 
 def read_all(source, epoch, batch_size):

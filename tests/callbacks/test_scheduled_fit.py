@@ -191,55 +191,118 @@ def test_a_second_pass_during_training_is_an_error():
     model_of().fit(train, callbacks=[schedule], verbose=0)
 
 
+class Kill(keras.callbacks.Callback):
+    """Ends `fit` as Ctrl-C does, when an epoch begins or ends."""
+
+    def __init__(self, begin=None, end=None):
+        super().__init__()
+        self.begin, self.end = begin, end
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.begin:
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.end:
+            raise KeyboardInterrupt
+
+
+class Halve(keras.callbacks.Callback):
+    """Halves the learning rate at the end of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            optimizer = self.model.optimizer
+            optimizer.learning_rate = float(optimizer.learning_rate) / 2
+
+
+def run_of(folder, *callbacks, limit=None, optimizer=None, halve=1):
+    schedule = BatchSizeSchedule(
+        ke.schedules.doubling(4, every=1),
+        max_physical_batch_size=limit,
+        state_path=folder / "state.json",
+    )
+    backup = keras.callbacks.BackupAndRestore(folder / "backup")
+    halves = [] if halve is None else [Halve(halve)]
+    callbacks = [*halves, backup, *callbacks]
+    return fit(schedule, model_of(optimizer), epochs=5, callbacks=callbacks)
+
+
 @pytest.mark.parametrize("limit", [None, 4])
-def test_a_killed_run_goes_on_where_it_was(tmp_path, limit):
-    """With a rule, and with what another callback made of the rate."""
+@pytest.mark.parametrize("halve", [1, 2])
+@pytest.mark.parametrize("kill", [{"begin": 3}, {"end": 2}])
+def test_a_killed_run_goes_on_where_it_was(tmp_path, limit, halve, kill):
+    """With a rule, and with what another callback made of the rate.
 
-    class Kill(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 3:
-                raise KeyboardInterrupt
-
-    def run(folder, kill):
-        schedule = BatchSizeSchedule(
-            ke.schedules.doubling(4, every=1),
-            max_physical_batch_size=limit,
-            state_path=folder / "state.json",
-        )
-        halve = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: (
-                epoch != 1
-                or setattr(
-                    model.optimizer,
-                    "learning_rate",
-                    float(model.optimizer.learning_rate) / 2,
-                )
-            )
-        )
-        model = model_of()
-        backup = keras.callbacks.BackupAndRestore(folder / "backup")
-        callbacks = [halve, backup, *([Kill()] if kill else [])]
-        return fit(schedule, model, epochs=5, callbacks=callbacks)
-
-    whole = run(tmp_path / "whole", kill=False)
+    At the end of epoch 2 the schedule has not yet seen what became of it.
+    """
+    arguments = {"limit": limit, "halve": halve}
+    whole = run_of(tmp_path / "whole", **arguments)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", kill=True)
-    resumed = run(tmp_path / "killed", kill=False)
+        run_of(tmp_path / "killed", Kill(**kill), **arguments)
+    resumed = run_of(tmp_path / "killed", **arguments)
     np.testing.assert_equal(resumed.get_weights(), whole.get_weights())
     assert int(resumed.optimizer.iterations) == 13 + 7 + 4 + 2 + 1
     assert not (tmp_path / "whole" / "state.json").exists()
 
 
-def killed(tmp_path):
-    class Kill(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise KeyboardInterrupt
+@pytest.mark.parametrize("kill", [{"begin": 3}, {"end": 2}])
+def test_a_killed_run_finds_its_factor_on_a_schedule_again(tmp_path, kill):
+    """With momentum: the velocity in the checkpoint has the old factor."""
 
+    def decaying():
+        rate = keras.optimizers.schedules.ExponentialDecay(0.05, 10, 0.9)
+        return keras.optimizers.SGD(rate, momentum=0.9)
+
+    whole = run_of(tmp_path / "whole", optimizer=decaying(), halve=None)
+    folder = tmp_path / "killed"
+    with pytest.raises(KeyboardInterrupt):
+        run_of(folder, Kill(**kill), optimizer=decaying(), halve=None)
+    resumed = run_of(folder, optimizer=decaying(), halve=None)
+    np.testing.assert_equal(resumed.get_weights(), whole.get_weights())
+
+
+def test_a_second_stage_follows_a_first_one_that_ended(tmp_path):
+    """The file of the first is gone; the schedule knows its learning rate."""
+    path = tmp_path / "state.json"
+    models = []
+    for state_path, stages in ((path, [(0, 2), (2, 3)]), (None, [(0, 3)])):
+        schedule = BatchSizeSchedule(SIZES, state_path=state_path)
+        models.append(model_of(keras.optimizers.SGD(0.05)))
+        for initial_epoch, epochs in stages:
+            options = {"epochs": epochs, "initial_epoch": initial_epoch}
+            fit(schedule, models[-1], **options)
+    agree(models[0].get_weights(), models[1].get_weights())
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("limit", [None, 4])
+def test_an_optimizer_compiled_after_an_interrupt_is_its_own(limit):
+    """Neither the rate nor the wrapper of the one before gets at it."""
+    schedule = BatchSizeSchedule(SIZES, max_physical_batch_size=limit)
+    model, fresh = model_of(), model_of()
+    with pytest.raises(KeyboardInterrupt):
+        fit(schedule, model, callbacks=[Kill(end=1)])
+    model.set_weights(fresh.get_weights())
+    optimizer = keras.optimizers.Adam(0.01)
+    model.compile(optimizer, "mse")
+    fit(schedule, model)
+    assert model.optimizer is optimizer
+    fresh.compile(keras.optimizers.Adam(0.01), "mse")
+    fit(BatchSizeSchedule(SIZES, max_physical_batch_size=limit), fresh)
+    np.testing.assert_equal(model.get_weights(), fresh.get_weights())
+    assert float(optimizer.learning_rate) == pytest.approx(0.01)
+
+
+def killed(tmp_path):
     path = tmp_path / "state.json"
     schedule = BatchSizeSchedule(SIZES, state_path=path)
     with pytest.raises(KeyboardInterrupt):
-        fit(schedule, callbacks=[Kill()])
+        fit(schedule, callbacks=[Kill(begin=2)])
     return path
 
 

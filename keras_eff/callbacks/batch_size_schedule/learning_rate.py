@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_eff.callbacks.learning_rate_rules import innermost
+from keras_eff.callbacks.batch_size_schedule.rate_rules import innermost
 
 
 @keras.saving.register_keras_serializable("keras_eff")
@@ -97,7 +97,11 @@ class SharedLearningRate:
         return self.factor_of_others
 
     def resume(
-        self, initial: float, factor_of_others: float, rate: float
+        self,
+        initial: float,
+        factor_of_others: float,
+        rate: float,
+        has_begun: bool,
     ) -> None:
         """Goes on from what an earlier process left.
 
@@ -106,11 +110,15 @@ class SharedLearningRate:
             factor_of_others: float, its `factor_of_others`.
             rate: float, what it last had written. A checkpoint holds a rate
                 and the velocity with it, but not a factor on a schedule.
+            has_begun: bool, whether its epoch had begun. If not, what others
+                made of the rate since then is in the checkpoint alone.
         """
         self.initial, self.factor_of_others = initial, factor_of_others
         if self._scaled is not None:
             self._scaled.factor.assign(rate)
             self._written = self.read()
+        elif not has_begun:
+            self._written = rate
 
     def restore(self) -> None:
         """Takes back all own changes, and none of the others'."""

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import keras
 
-from keras_eff.callbacks.learning_rate import SharedLearningRate
-from keras_eff.callbacks.phases import Phase
-from keras_eff.callbacks.scheduled_batches import ScheduledBatches
+from keras_eff.callbacks.batch_size_schedule.batches import ScheduledBatches
+from keras_eff.callbacks.batch_size_schedule.learning_rate import (
+    SharedLearningRate,
+)
+from keras_eff.callbacks.batch_size_schedule.phases import Phase
 from keras_eff.optimizers.scheduled_accumulation import ScheduledAccumulation
 
 
@@ -18,6 +20,7 @@ class ScheduledFit:
             schedule the learning rate, to accumulate and to correct momentum.
         dataset: `ScheduledBatches` that `fit` reads.
         rate_of: callable `(phase, rate of the first size) -> learning rate`.
+        counts: updates made before, and those in batches of the first size.
     """
 
     def __init__(
@@ -25,13 +28,14 @@ class ScheduledFit:
         schedule: keras.callbacks.Callback,
         dataset: ScheduledBatches,
         rate_of: Callable[[Phase, float], float],
+        counts: tuple[int, int],
     ):
         self._model = model = schedule.model
         self.dataset = dataset
         self.epoch = 0
-        # Updates made, and those in batches of the first size of all.
-        self.counts = (0, 0)
-        self._counts_before_epoch = (0, 0)
+        self._counts_before_epoch = counts
+        # Batches of the epoch that are done, and with those just begun.
+        self._batches, self._done, self._begun = None, 0, 0
         self._rate_of = rate_of
         self._schedules_rate = schedule.learning_rate is not None
         self._is_rule = isinstance(schedule.learning_rate, str)
@@ -82,13 +86,27 @@ class ScheduledFit:
                 f"learning rate of {rate:g}"
             )
 
-    def begin_epoch(self, epoch: int) -> None:
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Updates, and those in batches of the first size, as of now."""
+        updates, baseline = self._counts_before_epoch
+        if self._begun:
+            more = self._batches.counts(self._begun, self._first_size)
+            updates, baseline = updates + more[0], baseline + more[1]
+        return updates, baseline
+
+    def begin_epoch(self, epoch: int, first_size: int) -> None:
         """Makes ready for the first batch of an epoch.
+
+        Args:
+            epoch: integer, its number.
+            first_size: integer, the batch size of the baseline.
 
         Raises:
             ValueError: if the replicas do not divide a batch.
         """
         self._counts_before_epoch = self.counts
+        self._done, self._begun, self._first_size = 0, 0, first_size
         self.epoch = epoch
         batches = self.dataset.in_force()
         strategy = getattr(self._model, "distribute_strategy", None)
@@ -107,7 +125,7 @@ class ScheduledFit:
         self._batches, self._phase = batches, None
         if self._wrapper is not None:
             self._wrapper.restart()
-        self.before_batch(0)
+        self._make_ready(0)
 
     def before_batch(self, batch: int) -> None:
         """Sets learning rate and accumulation for the batches to come.
@@ -115,6 +133,13 @@ class ScheduledFit:
         Args:
             batch: integer, index of the first batch of an execution.
         """
+        self.dataset.check_undisturbed()
+        self._make_ready(batch)
+        # With `steps_per_execution` its end can be past that of the epoch.
+        stop = batch + self._model.steps_per_execution
+        self._done, self._begun = batch, min(stop, len(self._batches))
+
+    def _make_ready(self, batch: int) -> None:
         batches = self._batches
         index = batches.phase_of[batch]
         if index != self._phase and self.rate is not None:
@@ -130,19 +155,9 @@ class ScheduledFit:
                 [*batches.batch_sizes[batch:stop].tolist(), *missing],
             )
 
-    def after_batch(self, batch: int, first_size: int) -> None:
-        """Counts what was done in this epoch.
-
-        Args:
-            batch: integer, index of the last batch of an execution.
-            first_size: integer, the batch size of the baseline.
-        """
+    def end_epoch(self) -> None:
+        """Raises if the epoch did not see all its examples."""
         self.dataset.check_undisturbed()
-        # With `steps_per_execution` the last index can be past the end.
-        done = min(batch + 1, len(self._batches))
-        more = self._batches.counts(done, first_size)
-        before = self._counts_before_epoch
-        self.counts = (before[0] + more[0], before[1] + more[1])
 
     def end(self) -> float | None:
         """Gives the optimizer back as it was; returns its learning rate."""
@@ -158,6 +173,7 @@ class ScheduledFit:
 
     def abandon(self) -> None:
         """Does what `end` would, after an interrupt; keeps others' rates."""
+        self._begun = self._done
         if self.rate is not None and not self.rate.is_untouched:
             self.rate = None
         self.end()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_eff import schedules
-from keras_eff.callbacks import learning_rate_rules
+from keras_eff.callbacks.batch_size_schedule import rate_rules
 
 UNITS = ("epochs", "updates", "samples", "tokens")
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -63,14 +63,14 @@ class Phases:
     ):
         self.is_rule = learning_rate is None or isinstance(learning_rate, str)
         if self.is_rule:
-            learning_rate_rules.check(learning_rate)
+            rate_rules.check(learning_rate)
         else:
             learning_rate = schedules.as_schedule(learning_rate)
         _check_unit(unit, tokens_per_example)
         if max_batch_size is not None:
-            learning_rate_rules.check_size(max_batch_size, "max_batch_size")
+            rate_rules.check_size(max_batch_size, "max_batch_size")
         if round_to != "doubling":
-            learning_rate_rules.check_size(round_to, "round_to")
+            rate_rules.check_size(round_to, "round_to")
         self._learning_rate = learning_rate
         self._unit = unit
         self._tokens = tokens_per_example if unit == "tokens" else 1
@@ -101,8 +101,8 @@ class Phases:
         """
         rule = self._learning_rate if self.is_rule else None
         if rule == "auto":
-            rule = learning_rate_rules.rule_for(optimizer)
-        factor, first = learning_rate_rules.RULES[rule], self.size_at(0)
+            rule = rate_rules.rule_for(optimizer)
+        factor, first = rate_rules.RULES[rule], self.size_at(0)
 
         def rate_of(phase: Phase, initial: float) -> float:
             if phase.learning_rate is not None:
@@ -201,4 +201,4 @@ def _check_unit(unit: Any, tokens_per_example: Any) -> None:
             f"unit={unit!r}"
         )
     if tokens_per_example is not None:
-        learning_rate_rules.check_size(tokens_per_example, "tokens_per_example")
+        rate_rules.check_size(tokens_per_example, "tokens_per_example")

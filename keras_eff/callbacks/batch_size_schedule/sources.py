@@ -256,8 +256,11 @@ def _length(batch: Any) -> int:
 
 def _part(chunk: Any, start: int, size: int) -> Any:
     def cut(leaf):
-        part = leaf[start : start + size]
-        return part if tf.is_tensor(part) else np.array(part)  # see `Arrays`
+        if not tf.is_tensor(leaf):
+            return np.array(leaf[start : start + size])  # see `Arrays`
+        # A slice costs as much as a small step; most chunks go on whole.
+        is_whole = size == len(leaf)
+        return leaf if is_whole else leaf[start : start + size]
 
     return keras.tree.map_structure(cut, chunk)
 

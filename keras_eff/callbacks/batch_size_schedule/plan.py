@@ -8,8 +8,10 @@ from typing import Any
 import keras
 import rich.table
 
-from keras_eff.callbacks.learning_rate import rate_and_momentum
-from keras_eff.callbacks.phases import Phases
+from keras_eff.callbacks.batch_size_schedule.learning_rate import (
+    rate_and_momentum,
+)
+from keras_eff.callbacks.batch_size_schedule.phases import Phases
 
 
 @dataclasses.dataclass(frozen=True)

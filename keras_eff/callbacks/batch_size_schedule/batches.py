@@ -10,10 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_eff.callbacks.batch_sources import Arrays
-from keras_eff.callbacks.batch_sources import Batched
-from keras_eff.callbacks.batch_sources import Stream
-from keras_eff.callbacks.phases import Phase
+from keras_eff.callbacks.batch_size_schedule.live_integer import LiveInteger
+from keras_eff.callbacks.batch_size_schedule.phases import Phase
+from keras_eff.callbacks.batch_size_schedule.sources import Arrays
+from keras_eff.callbacks.batch_size_schedule.sources import Batched
+from keras_eff.callbacks.batch_size_schedule.sources import Stream
 
 
 class EpochBatches:
@@ -65,8 +66,9 @@ class EpochBatches:
             num_batches: integer >= 1, batches done.
             batch_size: integer, the fixed size.
         """
-        examples = int(self.sizes[:num_batches].sum())
-        return int(self.updates[num_batches - 1]), -(-examples // batch_size)
+        last = num_batches - 1
+        examples = int(self.starts[last] + self.sizes[last])
+        return int(self.updates[last]), -(-examples // batch_size)
 
 
 # `fit` asks for the batches of an epoch again and again.
@@ -128,7 +130,7 @@ class ScheduledBatches(keras.utils.PyDataset):
         return self.source.num_examples
 
     @property
-    def num_batches(self) -> "LiveInteger":
+    def num_batches(self) -> LiveInteger:
         """Batches in a pass, as of when it is used."""
         return self._num_batches
 
@@ -220,70 +222,3 @@ class _Pass:
         """Returns the batch of that index."""
         start, size = self._batches.starts[index], self._batches.sizes[index]
         return self._read(int(start), int(size))
-
-
-@functools.total_ordering
-class LiveInteger:
-    """An integer that is read anew each time it is used.
-
-    Args:
-        read: callable that returns the integer.
-    """
-
-    def __init__(self, read: Callable[[], int]):
-        self._read = read
-
-    def __index__(self) -> int:
-        return self._read()
-
-    def __int__(self) -> int:
-        return self._read()
-
-    def __float__(self) -> float:
-        return float(self._read())
-
-    def __bool__(self) -> bool:
-        return self._read() != 0
-
-    def __eq__(self, other: object) -> bool:
-        return self._read() == other
-
-    def __lt__(self, other: float) -> bool:
-        return self._read() < other
-
-    def __hash__(self) -> int:
-        return hash(self._read())
-
-    def __add__(self, other: float) -> float:
-        return self._read() + other
-
-    __radd__ = __add__
-
-    def __mul__(self, other: float) -> float:
-        return self._read() * other
-
-    __rmul__ = __mul__
-
-    def __floordiv__(self, other: float) -> float:
-        return self._read() // other
-
-    def __mod__(self, other: float) -> float:
-        return self._read() % other
-
-    def __sub__(self, other: float) -> float:
-        return self._read() - other
-
-    def __rsub__(self, other: float) -> float:
-        return other - self._read()
-
-    def __truediv__(self, other: float) -> float:
-        return self._read() / other
-
-    def __rtruediv__(self, other: float) -> float:
-        return other / self._read()
-
-    def __format__(self, spec: str) -> str:
-        return format(self._read(), spec)
-
-    def __repr__(self) -> str:
-        return repr(self._read())

@@ -7,20 +7,19 @@ from typing import Any
 import keras
 
 from keras_eff import schedules
-from keras_eff.callbacks import learning_rate_rules as rules
-from keras_eff.callbacks.adaptive_growth import AdaptiveGrowth
-from keras_eff.callbacks.adaptive_growth import Decision
-from keras_eff.callbacks.batch_size_plan import Plan
-from keras_eff.callbacks.batch_size_plan import make_plan
-from keras_eff.callbacks.batch_sources import source_of
-from keras_eff.callbacks.phases import Phases
-from keras_eff.callbacks.schedule_state import StateFile
-from keras_eff.callbacks.schedule_state import describe_rows
-from keras_eff.callbacks.scheduled_batches import EpochBatches
-from keras_eff.callbacks.scheduled_batches import ScheduledBatches
-from keras_eff.callbacks.scheduled_batches import epoch_batches
-from keras_eff.callbacks.scheduled_batches import the_one_read
-from keras_eff.callbacks.scheduled_fit import ScheduledFit
+from keras_eff.callbacks.batch_size_schedule import rate_rules
+from keras_eff.callbacks.batch_size_schedule.adaptive import AdaptiveGrowth
+from keras_eff.callbacks.batch_size_schedule.adaptive import Decision
+from keras_eff.callbacks.batch_size_schedule.batches import ScheduledBatches
+from keras_eff.callbacks.batch_size_schedule.batches import epoch_batches
+from keras_eff.callbacks.batch_size_schedule.batches import the_one_read
+from keras_eff.callbacks.batch_size_schedule.fit import ScheduledFit
+from keras_eff.callbacks.batch_size_schedule.phases import Phases
+from keras_eff.callbacks.batch_size_schedule.plan import Plan
+from keras_eff.callbacks.batch_size_schedule.plan import make_plan
+from keras_eff.callbacks.batch_size_schedule.sources import source_of
+from keras_eff.callbacks.batch_size_schedule.state_file import StateFile
+from keras_eff.callbacks.batch_size_schedule.state_file import describe_rows
 from keras_eff.savings import Saving
 
 
@@ -51,9 +50,8 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             `"samples"` or `"tokens"`; a new size takes effect with the next
             update. Defaults to `"epochs"`.
         tokens_per_example: integer, for `unit="tokens"`.
-        round_to: integer, batch sizes are multiples of it; or `"doubling"`,
-            they are the first one times powers of two, rounded down, so that
-            XLA compiles few shapes. Defaults to `1`.
+        round_to: integer that divides all batch sizes; or `"doubling"`, they
+            are the first one times powers of two. Defaults to `1`.
         momentum_correction: bool, whether the velocity of SGD is scaled with
             the learning rate, which Keras keeps in it. Defaults to `True`.
         adaptive: object with an attribute `noise_scale`, such as
@@ -64,8 +62,8 @@ class BatchSizeSchedule(keras.callbacks.Callback):
 
     Raises:
         ValueError: if an argument breaks its rule; in `fit`, if the data are
-            not from `batch`, replicas do not divide a batch, or training
-            resumes with another plan or an unknown learning rate.
+            not from `batch`, replicas do not divide a batch, or another plan
+            or an unknown learning rate is resumed.
         TypeError, FileExistsError: if `adaptive` has no `noise_scale`, if
             `state_path` is a file of something else.
 
@@ -84,6 +82,7 @@ class BatchSizeSchedule(keras.callbacks.Callback):
     Reference:
     - [Smith et al., 2018](https://arxiv.org/abs/1711.00489)
     - [Goyal et al., 2017](https://arxiv.org/abs/1706.02677)
+    - [Seesaw, 2025](https://arxiv.org/abs/2510.14717)
     """
 
     def __init__(
@@ -101,7 +100,9 @@ class BatchSizeSchedule(keras.callbacks.Callback):
     ):
         super().__init__()
         if max_physical_batch_size is not None:
-            rules.check_size(max_physical_batch_size, "max_physical_batch_size")
+            rate_rules.check_size(
+                max_physical_batch_size, "max_physical_batch_size"
+            )
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.max_batch_size = max_batch_size
@@ -116,7 +117,7 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         self._datasets: weakref.WeakSet[ScheduledBatches] = weakref.WeakSet()
         self._fit: ScheduledFit | None = None
         self._rate_left_by_fit: float | None = None
-        self._counts_before_fit = (0, 0)  # (updates, the baseline's)
+        self._counts = (0, 0)  # updates and the baseline's, of earlier fits
 
     @classmethod
     def from_learning_rate(
@@ -141,16 +142,13 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             rule: `"linear"`; `"sqrt"`, the learning rate falls by the square
                 root as well (Adam); `"seesaw"`, so at each halving only.
             **kwargs: other arguments of `BatchSizeSchedule`.
-
-        Reference:
-        - [Seesaw, 2025](https://arxiv.org/abs/2510.14717)
         """
         rate_at = functools.cache(schedules.as_schedule(lr_schedule))
         if rule == "seesaw":
-            rate_at, rule = rules.halvings(rate_at), "sqrt"
-        size_at = rules.growth_for_decay(rate_at, batch_size)
+            rate_at, rule = rate_rules.halvings(rate_at), "sqrt"
+        size_at = rate_rules.growth_for_decay(rate_at, batch_size)
         sizes = cls(size_at, None, max_batch_size, **kwargs)._phases.size_at
-        scaled = rules.rate_for_growth(rate_at, batch_size, sizes, rule)
+        scaled = rate_rules.rate_for_growth(rate_at, batch_size, sizes, rule)
         return cls(size_at, scaled, max_batch_size, **kwargs)
 
     def batch(self, data: Any, shuffle: bool = True, seed: int | None = None):
@@ -221,42 +219,41 @@ class BatchSizeSchedule(keras.callbacks.Callback):
 
     def savings(self) -> list[Saving]:
         """Returns the updates made, beside those at the first batch size."""
-        (used, baseline), name = self._counts(), "batch_size_schedule"
-        return [Saving(name, "updates", baseline, used, measured=True)]
+        used, baseline = self._fit.counts if self._fit else self._counts
+        return [Saving("batch_size_schedule", "updates", baseline, used, True)]
 
     def on_train_begin(self, logs=None):
-        self._counts_before_fit = self._counts()
-        if self._fit is not None:
-            self._fit.abandon()  # An interrupted `fit` left it.
-        self._fit = None
+        if self._fit is not None:  # An interrupted `fit` left it.
+            self._fit.abandon()
+            self._counts, self._fit = self._fit.counts, None
         if self.adaptive is not None:
             self._begin_phases()
         read = the_one_read(self._datasets, (self.params or {}).get("steps"))
         rate_of = self._phases.rate_of(self.model.optimizer)
-        self._fit = ScheduledFit(self, read, rate_of)
+        self._fit = ScheduledFit(self, read, rate_of, self._counts)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._fit.share_rate():
             self._begin(epoch)
         if self._growth is not None:
             self._growth.decide(epoch)
-        if self._file is not None:
-            self._file.write(epoch, self._fit.rate, self.decisions)
-        self._fit.begin_epoch(epoch)
+        self._remember(epoch, has_begun=True)
+        self._fit.begin_epoch(epoch, self._phases.size_at(0))
 
     def on_train_batch_begin(self, batch, logs=None):
         self._fit.before_batch(batch)
 
-    def on_train_batch_end(self, batch, logs=None):
-        self._fit.after_batch(batch, self._phases.size_at(0))
+    # Without `on_train_batch_end`, for which Keras would wait at each step.
 
     def on_epoch_end(self, epoch, logs=None):
+        self._fit.end_epoch()
         if logs is not None:
             phases = self._fit.dataset.in_force().phases
             logs["batch_size"] = phases[-1].batch_size
+        self._remember(epoch + 1, has_begun=False)
 
     def on_train_end(self, logs=None):
-        self._counts_before_fit = self._counts()
+        self._counts = self._fit.counts
         self._rate_left_by_fit = self._fit.end()
         self._fit = None
         if self._file is not None:
@@ -277,24 +274,26 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             self.round_to,
         )
 
-    def _batches_in_force(self, num_examples: int) -> EpochBatches:
+    def _batches_in_force(self, num_examples: int):
         epoch = self._fit.epoch if self._fit else 0
         phases = self._phases.of_epoch(epoch, num_examples)
         return epoch_batches(epoch, phases, self.max_physical_batch_size)
 
     def _begin(self, epoch: int) -> None:
-        if self._file is not None:
-            plan, epochs = None, self.params["epochs"]
-            if self._growth is None:
-                count = self._fit.dataset.num_examples
-                rate_of = self._phases.rate_of(self.model.optimizer)
-                plan = describe_rows(self._phases, count, epochs, rate_of)
-            self._file.begin(epoch, plan, self._fit.rate, self._growth)
-        elif self._phases.is_rule:
+        file, size = self._file, self._fit.dataset.num_examples
+        resumes = epoch and file is not None and file.has_run
+        if self._phases.is_rule and not resumes:
             self._fit.check_start(epoch, self._rate_left_by_fit)
+        if file is not None:
+            plan, epochs = [], self.params["epochs"]
+            if self._growth is None:
+                rate_of = self._phases.rate_of(self.model.optimizer)
+                plan = describe_rows(self._phases, size, epochs, rate_of)
+            if resumes:
+                file.resume(epoch, plan, self._fit.rate, self._growth)
+            else:
+                file.start(plan)
 
-    def _counts(self) -> tuple[int, int]:
-        """Returns (updates, the baseline's) so far, this `fit` included."""
-        updates, baseline = self._counts_before_fit
-        more = self._fit.counts if self._fit else (0, 0)
-        return updates + more[0], baseline + more[1]
+    def _remember(self, epoch: int, has_begun: bool) -> None:
+        if self._file is not None:
+            self._file.write(epoch, self._fit.rate, self.decisions, has_begun)

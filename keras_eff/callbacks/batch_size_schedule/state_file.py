@@ -8,11 +8,13 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from keras_eff.callbacks.adaptive_growth import AdaptiveGrowth
-from keras_eff.callbacks.adaptive_growth import Decision
-from keras_eff.callbacks.learning_rate import SharedLearningRate
-from keras_eff.callbacks.phases import Phase
-from keras_eff.callbacks.phases import Phases
+from keras_eff.callbacks.batch_size_schedule.adaptive import AdaptiveGrowth
+from keras_eff.callbacks.batch_size_schedule.adaptive import Decision
+from keras_eff.callbacks.batch_size_schedule.learning_rate import (
+    SharedLearningRate,
+)
+from keras_eff.callbacks.batch_size_schedule.phases import Phase
+from keras_eff.callbacks.batch_size_schedule.phases import Phases
 
 _FORMAT = "keras_eff.BatchSizeSchedule/1"
 
@@ -34,33 +36,45 @@ class StateFile:
         if self.path.exists():
             self._content = self._read()
 
-    def begin(
+    @property
+    def has_run(self) -> bool:
+        """Whether there is a run that has not ended."""
+        return bool(self._content.get("epochs"))
+
+    def start(self, plan: list[list[Any]]) -> None:
+        """Begins a run.
+
+        Args:
+            plan: what `describe_rows` returns, empty if it is adaptive.
+        """
+        self._content = {"format": _FORMAT, "plan": plan, "epochs": []}
+
+    def resume(
         self,
         epoch: int,
-        plan: list[list[Any]] | None,
+        plan: list[list[Any]],
         rate: SharedLearningRate | None,
         growth: AdaptiveGrowth | None,
     ) -> None:
-        """Begins a run at epoch 0, or goes on with the one of the file.
+        """Goes on with the run of the file.
 
         Args:
             epoch: integer, the first epoch of this `fit`.
-            plan: what `describe_rows` returns, `None` if it is adaptive.
+            plan: as in `start`.
             rate: `SharedLearningRate` that gets what the file has, or `None`.
             growth: `AdaptiveGrowth` that gets the decisions, or `None`.
 
         Raises:
             ValueError: if the file has no such epoch, or another plan.
         """
-        rows = plan or []
-        if epoch == 0:
-            self._content = {"format": _FORMAT, "plan": rows, "epochs": []}
-            return
         state = self._state_of(epoch)
-        self._content["plan"] = self._check_plan(rows)
+        self._content["plan"] = self._check_plan(plan)
         if rate is not None:
             rate.resume(
-                state["initial_rate"], state["factor_of_others"], state["rate"]
+                state["initial_rate"],
+                state["factor_of_others"],
+                state["rate"],
+                state["has_begun"],
             )
         for decision in state["decisions"] if growth is not None else ():
             growth.record(Decision(**decision))
@@ -70,10 +84,20 @@ class StateFile:
         epoch: int,
         rate: SharedLearningRate | None,
         decisions: list[Decision],
+        has_begun: bool,
     ) -> None:
-        """Adds what an epoch begins with, at once or not at all."""
+        """Adds what an epoch begins with, at once or not at all.
+
+        Args:
+            epoch: integer, its number.
+            rate: `SharedLearningRate`, or `None`.
+            decisions: list of `Decision`.
+            has_begun: bool; before the epoch does, at the end of the one
+                before, other callbacks may still change the learning rate.
+        """
         state = {
             "epoch": epoch,
+            "has_begun": has_begun,
             "initial_rate": rate and rate.initial,
             "factor_of_others": rate and rate.factor_now(),
             "rate": rate and rate.read(),
@@ -90,6 +114,7 @@ class StateFile:
 
     def delete(self) -> None:
         """Deletes the file: the run has ended."""
+        self._content = {}
         self.path.unlink(missing_ok=True)
 
     def _state_of(self, epoch: int) -> dict[str, Any]:
