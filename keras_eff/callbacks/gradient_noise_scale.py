@@ -24,6 +24,8 @@ class NoiseRecord:
         noise_scale: float, examples; NaN if undefined.
         trace: float, of the covariance of the examples' gradients.
         grad_sq: float, squared norm of the true gradient.
+        batch_size: integer in use, where a `BatchSizeSchedule` before it in
+            `callbacks` tells it; else `None`.
     """
 
     epoch: int
@@ -31,6 +33,7 @@ class NoiseRecord:
     noise_scale: float
     trace: float
     grad_sq: float
+    batch_size: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as a dictionary, ready for JSON."""
@@ -162,12 +165,17 @@ class GradientNoiseScale(keras.callbacks.Callback):
                 f"Received: {error}"
             ) from error
         axes = Figure(layout="constrained").add_subplot()
-        axes.plot(
-            [record.updates for record in self.history],
-            [record.noise_scale for record in self.history],
-            marker=".",
-        )
-        axes.set(xlabel="updates", ylabel="noise scale (examples)")
+        for name in ("noise_scale", "batch_size"):
+            known = [
+                (record.updates, getattr(record, name))
+                for record in self.history
+                if getattr(record, name) is not None
+            ]
+            if known:
+                label = name.replace("_", " ")
+                axes.plot(*zip(*known, strict=True), marker=".", label=label)
+        axes.set(xlabel="updates", ylabel="examples")
+        axes.legend()
         axes.figure.savefig(path)
 
     def on_train_begin(self, logs=None):
@@ -198,7 +206,10 @@ class GradientNoiseScale(keras.callbacks.Callback):
             self._noise = self._accumulation.noise
         trace, grad_sq, _ = self._noise
         updates = int(self.model.optimizer.iterations.numpy())
-        record = NoiseRecord(epoch, updates, self.noise_scale, trace, grad_sq)
+        batch_size = (logs or {}).get("batch_size")
+        record = NoiseRecord(
+            epoch, updates, self.noise_scale, trace, grad_sq, batch_size
+        )
         self.history.append(record)
         if logs is not None:
             logs["noise_scale"] = record.noise_scale
@@ -210,6 +221,8 @@ class GradientNoiseScale(keras.callbacks.Callback):
 
     def _take_probe(self) -> None:
         trace, grad_sq = self._probe.measure()
+        if not math.isfinite(trace + grad_sq):  # an overflow of half types
+            return
         old_trace, old_grad_sq, number = self._means
         self._means = (
             self.ema * old_trace + (1 - self.ema) * trace,

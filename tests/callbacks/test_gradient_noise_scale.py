@@ -299,3 +299,29 @@ def test_a_schedule_follows_the_measured_noise():
         assert after == (2 * before if grows else before)
     assert sizes[0] == 16
     assert sizes[-1] == 64
+
+
+def test_an_overflow_of_half_types_is_no_measurement():
+    """Else it would stay in the running means for the rest of `fit`."""
+    noise = probing(every=1)
+    model = model_of()
+    values = iter([(8.0, 2.0), (float("inf"), float("nan")), (8.0, 2.0)])
+    fit(model, noise)
+    noise._means = (0.0, 0.0, 0)
+    noise._probe.measure = lambda: next(values)
+    for _ in range(3):
+        noise._take_probe()
+    assert noise.noise_scale == pytest.approx(4)
+
+
+def test_the_record_has_the_batch_size_of_a_schedule_before_it():
+    schedule = ke.callbacks.BatchSizeSchedule(ke.schedules.steps(4, {1: 8}))
+    noise = probing()
+    model = model_of()
+    model.fit(
+        schedule.batch((X, Y)),
+        epochs=2,
+        callbacks=[schedule, noise],
+        verbose=0,
+    )
+    assert [record.batch_size for record in noise.history] == [4, 8]

@@ -1,6 +1,7 @@
 import re
 
 import keras
+import numpy as np
 import pytest
 
 import keras_eff as ke
@@ -245,3 +246,22 @@ def test_a_cap_is_rounded_down():
     steps = ke.schedules.steps(32, {1: 200})
     schedule = BatchSizeSchedule(steps, max_batch_size=100, round_to=8)
     assert [row.batch_size for row in schedule.plan(1000, 2).rows] == [32, 96]
+
+
+def test_growth_and_decay_end_at_the_same_noise():
+    """Vectors T9 of the notes: E[theta^2] = rate / (batch * (2 - rate))."""
+    rng = np.random.default_rng(0)
+
+    def stationary(rate, batch):
+        theta = np.zeros(20_000)
+        for _ in range(int(8 / rate)):
+            noise = rng.normal(size=theta.shape) / batch**0.5
+            theta -= rate * (theta + noise)
+        return np.mean(theta**2)
+
+    decay = ke.schedules.steps(0.1, {1: 0.02})
+    schedule = BatchSizeSchedule.from_learning_rate(decay, 8)
+    first, grown = schedule.plan(1000, epochs=2).rows
+    found = [stationary(r.learning_rate, r.batch_size) for r in (first, grown)]
+    found.append(stationary(decay(1), 8))
+    assert found == pytest.approx([0.006579, 0.001316, 0.001263], rel=0.03)

@@ -191,14 +191,37 @@ def test_a_second_pass_during_training_is_an_error():
     model_of().fit(train, callbacks=[schedule], verbose=0)
 
 
-class Kill(keras.callbacks.Callback):
-    """Ends `fit` as Ctrl-C does, when an epoch begins or ends."""
+@pytest.mark.parametrize("kind", ["evaluate", "predict"])
+@pytest.mark.parametrize("steps", [None, 2])
+def test_evaluating_on_the_training_data_in_a_callback_is_an_error(kind, steps):
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 3:
+                getattr(self.model, kind)(train, steps=steps, verbose=0)
 
-    def __init__(self, begin=None, end=None):
+    schedule = BatchSizeSchedule(4)
+    train = schedule.batch(data(400))
+    with pytest.raises(RuntimeError, match="two passes in epoch 0"):
+        model_of().fit(train, callbacks=[schedule, Look()], verbose=0)
+    model_of().fit(
+        train, validation_data=train, callbacks=[schedule], verbose=0
+    )
+
+
+class Kill(keras.callbacks.Callback):
+    """Ends `fit` as Ctrl-C does, when an epoch or batch begins, or one ends."""
+
+    def __init__(self, begin=None, end=None, batch=None):
         super().__init__()
-        self.begin, self.end = begin, end
+        self.begin, self.end, self.batch = begin, end, batch
+        self.epoch = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == self.batch:
+            raise KeyboardInterrupt
 
     def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
         if epoch == self.begin:
             raise KeyboardInterrupt
 
@@ -264,6 +287,148 @@ def test_a_killed_run_finds_its_factor_on_a_schedule_again(tmp_path, kill):
         run_of(folder, Kill(**kill), optimizer=decaying(), halve=None)
     resumed = run_of(folder, optimizer=decaying(), halve=None)
     np.testing.assert_equal(resumed.get_weights(), whole.get_weights())
+
+
+@pytest.mark.parametrize("order", ["hsb", "shb", "sbh", "bsh", "bhs", "hbs"])
+def test_a_killed_run_goes_on_in_any_order_of_callbacks(tmp_path, order):
+    """h halves the rate, s is the schedule, b the backup."""
+
+    def run(folder, *kill):
+        schedule = BatchSizeSchedule(
+            ke.schedules.doubling(4, every=1), state_path=folder / "state.json"
+        )
+        made = {
+            "h": Halve(1),
+            "s": schedule,
+            "b": keras.callbacks.BackupAndRestore(folder / "backup"),
+        }
+        model = model_of()
+        model.fit(
+            schedule.batch(data(), seed=0),
+            epochs=5,
+            callbacks=[*(made[letter] for letter in order), *kill],
+            verbose=0,
+        )
+        return model
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", Kill(begin=3))
+    resumed = run(tmp_path / "killed")
+    np.testing.assert_equal(resumed.get_weights(), whole.get_weights())
+
+
+class Rates(keras.callbacks.Callback):
+    """Notes the learning rate and the mean velocity at each batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.rates = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        rate = self.model.optimizer.learning_rate
+        self.rates.append(float(rate))
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("has_file", [True, False])
+def test_a_kill_inside_an_epoch_keeps_the_rates(tmp_path, epoch, has_file):
+    """The epoch is replayed from its start, with the rates of its start."""
+
+    def run(*kill):
+        schedule = BatchSizeSchedule(
+            f"0:4 {50 * epoch + 32}:16",
+            unit="samples",
+            state_path=tmp_path / "state.json" if has_file else None,
+        )
+        backup = keras.callbacks.BackupAndRestore(
+            tmp_path / "backup", save_freq=1
+        )
+        rates, model = Rates(), model_of(keras.optimizers.SGD(0.01))
+        fit(schedule, model, epochs=2, callbacks=[backup, rates, *kill])
+        return rates.rates
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Kill(batch=(epoch, 9)))
+    if not has_file:
+        with pytest.raises(ValueError, match="does not tell whether"):
+            run()
+        return
+    replayed = [0.01] * 8 + [0.04] * 2
+    later = [0.04] * 4 if epoch == 0 else []
+    assert run() == pytest.approx([*replayed, *later])
+
+
+def test_a_factor_on_a_schedule_is_found_again_inside_an_epoch(tmp_path):
+    """The velocity is that of the phase in which the run was killed."""
+
+    class FirstVelocity(keras.callbacks.Callback):
+        value = None
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.value is None:
+                (slot, _) = self.model.optimizer.momentums
+                self.value = np.array(slot).ravel().tolist()
+
+    def run(rate, folder, *callbacks):
+        schedule = BatchSizeSchedule(
+            "0:4 32:16", unit="samples", state_path=folder / "state.json"
+        )
+        backup = keras.callbacks.BackupAndRestore(
+            folder / "backup", save_freq=1
+        )
+        model = model_of(keras.optimizers.SGD(rate, momentum=0.9))
+        fit(schedule, model, epochs=2, callbacks=[backup, *callbacks])
+
+    constant = keras.optimizers.schedules.PiecewiseConstantDecay(
+        [10_000], [0.01, 0.01]
+    )
+    found = []
+    for name, rate in (("number", 0.01), ("schedule", constant)):
+        with pytest.raises(KeyboardInterrupt):
+            run(rate, tmp_path / name, Kill(batch=(0, 9)))
+        velocity = FirstVelocity()
+        run(rate, tmp_path / name, velocity)
+        found.append(velocity.value)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+def test_too_few_slots_are_refused():
+    model = model_of(
+        ke.optimizers.ScheduledAccumulation(keras.optimizers.SGD(0.01)),
+        steps_per_execution=4,
+    )
+    with pytest.raises(ValueError, match="num_slots=1, steps_per_execution=4"):
+        fit(BatchSizeSchedule(24, max_physical_batch_size=8), model)
+
+
+def test_a_run_killed_in_validation_counts_the_epoch():
+    class KillInValidation(keras.callbacks.Callback):
+        def on_test_batch_begin(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    schedule = BatchSizeSchedule(8)
+    model = model_of(steps_per_execution=4)
+    with pytest.raises(KeyboardInterrupt):
+        fit(
+            schedule,
+            model,
+            epochs=1,
+            callbacks=[KillInValidation()],
+            validation_data=data(),
+        )
+    fit(schedule, model, epochs=1)
+    assert schedule.savings()[0].actual == 2 * 7
+
+
+def test_numpy_rates_go_into_the_file(tmp_path):
+    schedule = BatchSizeSchedule(
+        8,
+        learning_rate=lambda epoch: np.float32(0.01),
+        state_path=tmp_path / "state.json",
+    )
+    fit(schedule, epochs=1)
+    assert not (tmp_path / "state.json").exists()
 
 
 def test_a_second_stage_follows_a_first_one_that_ended(tmp_path):
@@ -394,6 +559,35 @@ def test_the_batch_grows_with_the_noise_and_says_so():
 def test_bad_adaptive_arguments_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
         BatchSizeSchedule(**{"batch_size": 8, **arguments})
+
+
+def test_adaptive_growth_goes_on_in_a_second_stage(tmp_path):
+    noise = Noise([100, 100, 100, 100])
+    schedule = BatchSizeSchedule(4, adaptive=noise)
+    model = model_of()
+    options = {"callbacks": [noise]}
+    fit(schedule, model, epochs=3, **options)
+    before = schedule.decisions
+    assert before[-1].after == 16
+    fit(schedule, model, epochs=4, initial_epoch=3, **options)
+    assert schedule.decisions[: len(before)] == before
+    fit(schedule, model, epochs=1, **options)
+    assert schedule.decisions == []
+
+
+def test_another_adaptive_start_is_refused(tmp_path):
+    path = tmp_path / "state.json"
+
+    def run(start, *kill, **options):
+        noise = Noise([0, 100, 100])
+        schedule = BatchSizeSchedule(start, adaptive=noise, state_path=path)
+        fit(schedule, callbacks=[noise, *kill], **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(4, Kill(begin=2))
+    message = "batches of 8, learning rate .* linear.* batches of 4"
+    with pytest.raises(ValueError, match=message):
+        run(8, initial_epoch=2)
 
 
 def test_the_ledger_counts_real_updates_of_an_accumulating_fit():

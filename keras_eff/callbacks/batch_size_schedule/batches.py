@@ -71,10 +71,6 @@ class EpochBatches:
         return int(self.updates[last]), -(-examples // batch_size)
 
 
-# `fit` asks for the batches of an epoch again and again.
-epoch_batches = functools.lru_cache(maxsize=4)(EpochBatches)
-
-
 def _cut(phase: Phase, limit: int | None) -> tuple[np.ndarray, ...]:
     """Returns starts, sizes, update's size and whether it is its last one."""
     size = phase.batch_size
@@ -106,23 +102,33 @@ class ScheduledBatches(keras.utils.PyDataset):
 
     Args:
         source: `Arrays`, `Stream` or `Batched`, where the examples are.
-        in_force: callable that returns the `EpochBatches` as of now.
+        in_force: callable `num_examples -> arguments of EpochBatches`, as of
+            now.
     """
 
     def __init__(
         self,
         source: Arrays | Stream | Batched,
-        in_force: Callable[[int], EpochBatches],
+        in_force: Callable[[int], tuple[int, Sequence[Phase], int | None]],
     ):
         super().__init__()
         self.source = source
-        self.in_force = functools.partial(in_force, source.num_examples)
+        self._in_force = functools.partial(in_force, source.num_examples)
+        self._batches: EpochBatches | None = None
         self._lock = threading.Lock()
         self._outside = self._pass = None
         self._was_disturbed = False
         # `fit` reads this once and keeps it for all epochs; the object that
         # it keeps must know the number of the epoch at hand.
         self._num_batches = LiveInteger(lambda: len(self.in_force()))
+
+    def in_force(self) -> EpochBatches:
+        """Returns the batches as of now."""
+        epoch, phases, limit = self._in_force()
+        known = self._batches  # `fit` asks for them again and again
+        if known is None or known.epoch != epoch or known.phases is not phases:
+            self._batches = known = EpochBatches(epoch, phases, limit)
+        return known
 
     @property
     def num_examples(self) -> int:
@@ -147,15 +153,23 @@ class ScheduledBatches(keras.utils.PyDataset):
     def on_epoch_begin(self) -> None:
         """Starts a pass; Keras calls it."""
         with self._lock:
-            self._outside, self._was_disturbed = None, False
+            self._end_pass()
+            self._outside = None
             self._pass = _Pass(self.source, self.in_force())
         self.source.on_epoch_begin()
 
     def on_epoch_end(self) -> None:
         """Ends a pass; Keras calls it."""
         with self._lock:
-            self._outside = self._pass = None
+            self._end_pass()
+            self._outside = None
         self.source.on_epoch_end()
+
+    def forget(self) -> None:
+        """Drops what an earlier `fit` has left, before an epoch begins."""
+        with self._lock:
+            self._outside = self._pass = None
+            self._was_disturbed = False
 
     def check_undisturbed(self) -> None:
         """Raises if another pass has taken examples from that of `fit`."""
@@ -168,10 +182,9 @@ class ScheduledBatches(keras.utils.PyDataset):
             )
 
     def _end_pass(self) -> None:
-        if self._pass is not None:
-            # Left by an interrupted `fit`, or two passes at a time.
-            self._was_disturbed = not self._pass.is_complete()
-            self._pass = None
+        if self._pass is not None and not self._pass.is_complete():
+            self._was_disturbed = True
+        self._pass = None
 
 
 def the_one_read(

@@ -1,14 +1,17 @@
 """One `fit` under a batch-size schedule: its optimizer and learning rate."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
+import numpy as np
 
 from keras_eff.callbacks.batch_size_schedule.batches import ScheduledBatches
 from keras_eff.callbacks.batch_size_schedule.learning_rate import (
     SharedLearningRate,
 )
 from keras_eff.callbacks.batch_size_schedule.phases import Phase
+from keras_eff.callbacks.batch_size_schedule.rate_rules import innermost
 from keras_eff.optimizers.scheduled_accumulation import ScheduledAccumulation
 
 
@@ -69,15 +72,50 @@ class ScheduledFit:
                 )
         return begins
 
-    def check_start(self, epoch: int, known_rate: float | None) -> None:
+    @property
+    def iterations(self) -> int:
+        """Updates that the optimizer has made, in other fits too."""
+        return iterations_of(self._model)
+
+    def resume(self, epoch: int, state: dict[str, Any]) -> None:
+        """Goes on from an epoch's state in a file.
+
+        Args:
+            epoch: integer, its number.
+            state: as `StateFile.resume` returns it.
+        """
+        if self.rate is None:
+            return
+        initial, factor = state["initial_rate"], state["factor_of_others"]
+        rate, done = state["rate"], self.iterations - state["iterations"]
+        if done > 0 and self.rate.is_factor:
+            # A checkpoint inside the epoch has the velocity of a later phase,
+            # but no factor on a schedule.
+            self.epoch = epoch
+            batches = self.dataset.in_force()
+            batch = int(np.searchsorted(batches.updates, done))
+            phase = batches.phases[batches.phase_of[batch]]
+            rate = self._rate_of(phase, initial) * factor
+        if done > 0 and not self.rate.is_factor:
+            self.rate.follow(initial, factor, self.rate.read())
+        elif state["has_begun"] or self.rate.is_factor:
+            self.rate.resume(initial, factor, rate)
+        else:  # what others made of it since then is in the checkpoint alone
+            self.rate.follow(initial, factor, rate)
+
+    def check_start(
+        self, epoch: int, known_rate: float | None, was_restored: bool
+    ) -> None:
         """Raises unless the learning rate is that of the first batch size.
 
         Args:
             epoch: integer, where `fit` starts.
             known_rate: float, such a rate, or `None`.
+            was_restored: bool, whether `fit` began with a checkpoint.
         """
         rate = self.rate and self.rate.initial
-        if epoch and rate is not None and rate != known_rate:
+        goes_on = epoch or was_restored
+        if goes_on and rate is not None and rate != known_rate:
             raise ValueError(
                 "A rule of the learning rate must start at epoch 0: a "
                 "checkpoint does not tell whether its learning rate is "
@@ -122,6 +160,7 @@ class ScheduledFit:
                 f"`round_to={replicas}`, and caps that are multiples of it. "
                 f"Received: a batch of {uneven[0]}, {replicas} replicas"
             )
+        self.dataset.forget()
         self._batches, self._phase = batches, None
         if self._wrapper is not None:
             self._wrapper.restart()
@@ -156,7 +195,8 @@ class ScheduledFit:
             )
 
     def end_epoch(self) -> None:
-        """Raises if the epoch did not see all its examples."""
+        """Counts all that was begun; raises if an example was not seen."""
+        self._done = self._begun
         self.dataset.check_undisturbed()
 
     def end(self) -> float | None:
@@ -180,6 +220,16 @@ class ScheduledFit:
 
     def _accumulation(self) -> ScheduledAccumulation:
         if isinstance(self._optimizer, ScheduledAccumulation):
+            slots, steps = (
+                self._optimizer.num_slots,
+                self._model.steps_per_execution,
+            )
+            if slots < steps:
+                raise ValueError(
+                    "`ScheduledAccumulation` needs a slot for each step of an "
+                    "execution: it must know all of their batches. Received: "
+                    f"num_slots={slots}, steps_per_execution={steps}"
+                )
             return self._optimizer
         with self._model.distribute_strategy.scope():
             wrapper = ScheduledAccumulation(
@@ -191,3 +241,9 @@ class ScheduledFit:
         # The step of an earlier `fit` holds the optimizer itself.
         self._model.make_train_function(force=True)
         return wrapper
+
+
+def iterations_of(model: keras.Model) -> int:
+    """Returns the updates that a model's optimizer has made."""
+    iterations = innermost(model.optimizer).iterations
+    return int(keras.ops.convert_to_numpy(iterations))

@@ -97,28 +97,32 @@ class SharedLearningRate:
         return self.factor_of_others
 
     def resume(
-        self,
-        initial: float,
-        factor_of_others: float,
-        rate: float,
-        has_begun: bool,
+        self, initial: float, factor_of_others: float, rate: float
     ) -> None:
         """Goes on from what an earlier process left.
 
         Args:
             initial: float, its `initial`.
             factor_of_others: float, its `factor_of_others`.
-            rate: float, what it last had written. A checkpoint holds a rate
-                and the velocity with it, but not a factor on a schedule.
-            has_begun: bool, whether its epoch had begun. If not, what others
-                made of the rate since then is in the checkpoint alone.
+            rate: float, the rate or factor that the velocity has in it.
         """
         self.initial, self.factor_of_others = initial, factor_of_others
-        if self._scaled is not None:
+        if self._scaled is None:
+            self._optimizer.learning_rate = rate
+        else:
             self._scaled.factor.assign(rate)
-            self._written = self.read()
-        elif not has_begun:
-            self._written = rate
+        self._written = self.read()
+
+    def follow(self, initial: float, factor_of_others: float, rate: float):
+        """Goes on, with the rate that a checkpoint has.
+
+        Args:
+            initial: float, as in `resume`.
+            factor_of_others: float, as in `resume`.
+            rate: float, what was last written: what differs is of others.
+        """
+        self.initial, self.factor_of_others = initial, factor_of_others
+        self._written = rate
 
     def restore(self) -> None:
         """Takes back all own changes, and none of the others'."""

@@ -131,7 +131,7 @@ class Phases:
         return tuple(found)
 
     def _phase_at(self, clock: int, examples: int) -> Phase:
-        rate = None if self.is_rule else self._learning_rate(clock)
+        rate = None if self.is_rule else float(self._learning_rate(clock))
         return Phase(self.size_at(clock), rate, examples)
 
     def _ask_size_at(self, clock: int) -> int:
@@ -156,6 +156,23 @@ class Phases:
         # A hair up: five doublings in floats are five, not 4.99.
         doublings = math.floor(math.log2(value / first) + 1e-9)
         return max(1, round(first * 2.0**doublings))
+
+
+def phases_of(schedule: Any, batch_size: schedules.ScheduleLike) -> Phases:
+    """Returns the phases of a `BatchSizeSchedule`, from the sizes it follows.
+
+    Args:
+        schedule: `BatchSizeSchedule`, the other arguments.
+        batch_size: as in `Phases`.
+    """
+    return Phases(
+        batch_size,
+        schedule.learning_rate,
+        schedule.unit,
+        schedule.tokens_per_example,
+        schedule.max_batch_size,
+        schedule.round_to,
+    )
 
 
 def parse(text: str) -> schedules.Schedule:

@@ -9,12 +9,11 @@ import keras
 from keras_eff import schedules
 from keras_eff.callbacks.batch_size_schedule import rate_rules
 from keras_eff.callbacks.batch_size_schedule.adaptive import AdaptiveGrowth
-from keras_eff.callbacks.batch_size_schedule.adaptive import Decision
 from keras_eff.callbacks.batch_size_schedule.batches import ScheduledBatches
-from keras_eff.callbacks.batch_size_schedule.batches import epoch_batches
 from keras_eff.callbacks.batch_size_schedule.batches import the_one_read
 from keras_eff.callbacks.batch_size_schedule.fit import ScheduledFit
-from keras_eff.callbacks.batch_size_schedule.phases import Phases
+from keras_eff.callbacks.batch_size_schedule.fit import iterations_of
+from keras_eff.callbacks.batch_size_schedule.phases import phases_of
 from keras_eff.callbacks.batch_size_schedule.plan import Plan
 from keras_eff.callbacks.batch_size_schedule.plan import make_plan
 from keras_eff.callbacks.batch_size_schedule.sources import source_of
@@ -54,9 +53,8 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             are the first one times powers of two. Defaults to `1`.
         momentum_correction: bool, whether the velocity of SGD is scaled with
             the learning rate, which Keras keeps in it. Defaults to `True`.
-        adaptive: object with an attribute `noise_scale`, such as
-            `GradientNoiseScale`: the batch doubles at the start of an epoch
-            where the noise scale is at least twice as large, see `decisions`.
+        adaptive: object with a `noise_scale`, such as `GradientNoiseScale`: the
+            batch of an epoch doubles where it is twice as large or more.
         state_path: path of a file that lets a killed run go on: it keeps the
             plan and each epoch's learning rate, until `fit` ends.
 
@@ -173,7 +171,7 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             ValueError: if there are no examples, or their number is unknown.
         """
         source = source_of(data, shuffle, seed)
-        dataset = ScheduledBatches(source, self._batches_in_force)
+        dataset = ScheduledBatches(source, self._in_force)
         self._datasets.add(dataset)
         return dataset
 
@@ -213,8 +211,8 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         )
 
     @property
-    def decisions(self) -> list[Decision]:
-        """What `adaptive` decided in the last `fit`."""
+    def decisions(self) -> list:
+        """Each `Decision` of `adaptive` since training began at epoch 0."""
         return list(self._growth.decisions) if self._growth else []
 
     def savings(self) -> list[Saving]:
@@ -222,19 +220,22 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         used, baseline = self._fit.counts if self._fit else self._counts
         return [Saving("batch_size_schedule", "updates", baseline, used, True)]
 
+    def set_params(self, params):
+        super().set_params(params)
+        # Before `fit` begins: BackupAndRestore changes it when it does.
+        self._known_iterations = iterations_of(self.model)
+
     def on_train_begin(self, logs=None):
         if self._fit is not None:  # An interrupted `fit` left it.
             self._fit.abandon()
             self._counts, self._fit = self._fit.counts, None
-        if self.adaptive is not None:
-            self._begin_phases()
         read = the_one_read(self._datasets, (self.params or {}).get("steps"))
         rate_of = self._phases.rate_of(self.model.optimizer)
         self._fit = ScheduledFit(self, read, rate_of, self._counts)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._fit.share_rate():
-            self._begin(epoch)
+            self._begin(epoch, self._fit.iterations != self._known_iterations)
         if self._growth is not None:
             self._growth.decide(epoch)
         self._remember(epoch, has_begun=True)
@@ -244,6 +245,9 @@ class BatchSizeSchedule(keras.callbacks.Callback):
         self._fit.before_batch(batch)
 
     # Without `on_train_batch_end`, for which Keras would wait at each step.
+    def on_test_begin(self, logs=None):
+        if self._fit is not None:  # the epoch's batches are done
+            self._fit.end_epoch()
 
     def on_epoch_end(self, epoch, logs=None):
         self._fit.end_epoch()
@@ -265,35 +269,32 @@ class BatchSizeSchedule(keras.callbacks.Callback):
             self._growth = size = AdaptiveGrowth(
                 size, self.adaptive, self.max_batch_size, self.unit
             )
-        self._phases = Phases(
-            size,
-            self.learning_rate,
-            self.unit,
-            self.tokens_per_example,
-            self.max_batch_size,
-            self.round_to,
-        )
+        self._phases = phases_of(self, size)
 
-    def _batches_in_force(self, num_examples: int):
+    def _in_force(self, num_examples: int):
         epoch = self._fit.epoch if self._fit else 0
         phases = self._phases.of_epoch(epoch, num_examples)
-        return epoch_batches(epoch, phases, self.max_physical_batch_size)
+        return epoch, phases, self.max_physical_batch_size
 
-    def _begin(self, epoch: int) -> None:
-        file, size = self._file, self._fit.dataset.num_examples
-        resumes = epoch and file is not None and file.has_run
+    def _begin(self, epoch: int, was_restored: bool) -> None:
+        file = self._file
+        goes_on = epoch > 0 or was_restored
+        resumes = goes_on and file and file.has_run
+        if self.adaptive is not None and (resumes or not goes_on):
+            self._begin_phases()
         if self._phases.is_rule and not resumes:
-            self._fit.check_start(epoch, self._rate_left_by_fit)
+            self._fit.check_start(epoch, self._rate_left_by_fit, was_restored)
         if file is not None:
-            plan, epochs = [], self.params["epochs"]
+            size, epochs = self._fit.dataset.num_examples, self.params["epochs"]
+            plan = [[0, self.batch_size, str(self.learning_rate), size]]
             if self._growth is None:
                 rate_of = self._phases.rate_of(self.model.optimizer)
                 plan = describe_rows(self._phases, size, epochs, rate_of)
             if resumes:
-                file.resume(epoch, plan, self._fit.rate, self._growth)
+                self._fit.resume(epoch, file.resume(epoch, plan, self._growth))
             else:
                 file.start(plan)
 
     def _remember(self, epoch: int, has_begun: bool) -> None:
         if self._file is not None:
-            self._file.write(epoch, self._fit.rate, self.decisions, has_begun)
+            self._file.write(epoch, self._fit, self.decisions, has_begun)

@@ -10,9 +10,6 @@ from typing import Any
 
 from keras_eff.callbacks.batch_size_schedule.adaptive import AdaptiveGrowth
 from keras_eff.callbacks.batch_size_schedule.adaptive import Decision
-from keras_eff.callbacks.batch_size_schedule.learning_rate import (
-    SharedLearningRate,
-)
 from keras_eff.callbacks.batch_size_schedule.phases import Phase
 from keras_eff.callbacks.batch_size_schedule.phases import Phases
 
@@ -53,15 +50,13 @@ class StateFile:
         self,
         epoch: int,
         plan: list[list[Any]],
-        rate: SharedLearningRate | None,
         growth: AdaptiveGrowth | None,
-    ) -> None:
-        """Goes on with the run of the file.
+    ) -> dict[str, Any]:
+        """Goes on with the run of the file; returns how the epoch began.
 
         Args:
             epoch: integer, the first epoch of this `fit`.
             plan: as in `start`.
-            rate: `SharedLearningRate` that gets what the file has, or `None`.
             growth: `AdaptiveGrowth` that gets the decisions, or `None`.
 
         Raises:
@@ -69,20 +64,14 @@ class StateFile:
         """
         state = self._state_of(epoch)
         self._content["plan"] = self._check_plan(plan)
-        if rate is not None:
-            rate.resume(
-                state["initial_rate"],
-                state["factor_of_others"],
-                state["rate"],
-                state["has_begun"],
-            )
         for decision in state["decisions"] if growth is not None else ():
             growth.record(Decision(**decision))
+        return state
 
     def write(
         self,
         epoch: int,
-        rate: SharedLearningRate | None,
+        fit: Any,
         decisions: list[Decision],
         has_begun: bool,
     ) -> None:
@@ -90,14 +79,16 @@ class StateFile:
 
         Args:
             epoch: integer, its number.
-            rate: `SharedLearningRate`, or `None`.
+            fit: `ScheduledFit`, its learning rate and its updates.
             decisions: list of `Decision`.
             has_begun: bool; before the epoch does, at the end of the one
                 before, other callbacks may still change the learning rate.
         """
+        rate = fit.rate
         state = {
             "epoch": epoch,
             "has_begun": has_begun,
+            "iterations": fit.iterations,
             "initial_rate": rate and rate.initial,
             "factor_of_others": rate and rate.factor_now(),
             "rate": rate and rate.read(),
@@ -178,8 +169,9 @@ def _describe(rows: list[list[Any]]) -> str:
     parts = []
     for (size, rate), phase in phases:
         epochs = [row[0] for row in phase]
+        rate = rate if isinstance(rate, str | None) else f"{rate:.3g}"
         parts.append(
             f"epochs {epochs[0]}-{epochs[-1]}: batches of {size}, learning "
-            f"rate (of a rule: its factor) {rate:.3g}"
+            f"rate (of a rule: its factor) {rate}"
         )
     return "; ".join(parts)
