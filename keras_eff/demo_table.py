@@ -108,6 +108,6 @@ def verdict(results: dict[str, list[Result]]) -> str:
         sentence += (
             " Fewer updates and examples did not make up for scoring and for "
             "sparse layers, whose zeros are multiplied too "
-            "(benchmarks/sparse_dense.py)."
+            "(benchmarks/sparse.py)."
         )
     return sentence

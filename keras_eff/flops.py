@@ -10,114 +10,29 @@ FLOPs of one example, three columns that never mix:
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 
 from keras_eff import model_calls
+from keras_eff.flop_records import CONVENTIONS as CONVENTIONS
+from keras_eff.flop_records import Flops as Flops
+from keras_eff.flop_records import LayerFlops as LayerFlops
+from keras_eff.flop_records import Products as Products
+from keras_eff.flop_records import Report as Report
+from keras_eff.flop_records import Shape as Shape
+from keras_eff.flop_records import Unsupported as Unsupported
+from keras_eff.flop_records import check_convention
+from keras_eff.flop_records import matmul as matmul
 
-# Convention "matmul": 2 FLOPs a multiply-add of a matrix product or
-# convolution; training is 3 forward passes (forward, input gradient, weight
-# gradient), the first layer's input gradient included, frozen layers as if
-# they were trained. Biases, activations, normalization and the optimizer are
-# not counted, as in nanoGPT's accounting (github.com/karpathy/nanoGPT,
-# transformer_sizing.ipynb).
-CONVENTIONS = ("matmul",)
-
-Shape = tuple[int | None, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Flops:
-    """FLOPs of one example in six numbers.
-
-    Args:
-        forward: float, theoretical FLOPs of inference.
-        training: float, theoretical FLOPs of a training step, an example.
-        executed_forward: float, FLOPs that the hardware executes.
-        executed_training: float, the same for a training step.
-        dense_forward: float, FLOPs of the same layer without sparsity.
-        dense_training: float, the same for a training step.
-    """
-
-    forward: float
-    training: float
-    executed_forward: float
-    executed_training: float
-    dense_forward: float
-    dense_training: float
-
-    @classmethod
-    def of_dense(cls, forward: float) -> "Flops":
-        """Returns the cost of a layer that multiplies everything.
-
-        Args:
-            forward: float, FLOPs of the forward pass.
-        """
-        return cls(
-            forward=forward,
-            training=3 * forward,
-            executed_forward=forward,
-            executed_training=3 * forward,
-            dense_forward=forward,
-            dense_training=3 * forward,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as a dictionary, ready for JSON."""
-        return dataclasses.asdict(self)
+Sparsity = float | Callable[[Any], float]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerFlops(Flops):
-    """One row of a report: the cost of one call of one layer."""
-
-    path: str
-    layer: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Unsupported:
-    """A layer that was not counted, and why."""
-
-    path: str
-    layer: str
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Report(Flops):
-    """The cost of a model: sums, rows by layer, and what was not counted."""
-
-    convention: str
-    layers: tuple[LayerFlops, ...]
-    unsupported: tuple[Unsupported, ...]
-
-    def __rich__(self) -> Any:
-        import rich.table
-
-        table = rich.table.Table(
-            title=f"FLOPs of one example, convention {self.convention!r}",
-            caption="theoretical: multiplications by known zeros left out",
-        )
-        for heading in ("layer", "training, theoretical", "executed", "dense"):
-            table.add_column(
-                heading, justify="right" if table.columns else "left"
-            )
-        for row in self.layers:
-            if row.dense_forward:
-                table.add_row(f"{row.path} ({row.layer})", *_training(row))
-        for row in self.unsupported:
-            table.add_row(
-                f"{row.path} ({row.layer})", "not counted", row.reason
-            )
-        table.add_section()
-        table.add_row("sum", *_training(self))
-        return table
-
-
-Rule = Callable[[Any, Shape, Shape], Flops]
+Cost = Products | tuple[Products, ...] | Flops
+Rule = Callable[[Any, Shape, Shape], Cost]
 _RULES: dict[type, Rule] = {}
 
 # These multiply no matrices. Everything that is neither here nor in `_RULES`
@@ -146,9 +61,11 @@ def rule(layer_class: type) -> Callable[[Rule], Rule]:
     """Registers how to count a layer class; used as a decorator.
 
     The function takes `(layer, input_shape, output_shape)`, shapes with the
-    batch axis, and returns `Flops`. A rule of a subclass wins over its base's.
-    A rule that raises `NotImplementedError` has the layer listed as
-    unsupported, with the message as the reason.
+    batch axis, and returns `Products`, or a tuple of them in the order of the
+    data. It may return `Flops`, which count in convention "matmul" alone. A
+    rule of a subclass wins over its base's. A rule that raises
+    `NotImplementedError` has the layer listed as unsupported, with the message
+    as the reason.
 
     Args:
         layer_class: class of the layers that the rule counts.
@@ -159,7 +76,7 @@ def rule(layer_class: type) -> Callable[[Rule], Rule]:
     ...         return super().call(inputs) + super().call(inputs)
     >>> @rule(Twice)
     ... def _twice(layer, input_shape, output_shape):
-    ...     return Flops.of_dense(2 * matmul(input_shape[-1], output_shape))
+    ...     return Products(forward=2 * matmul(input_shape[-1], output_shape))
     >>> model = keras.Sequential([keras.Input((4,)), Twice(3)])
     >>> count(model).forward
     48
@@ -172,19 +89,17 @@ def rule(layer_class: type) -> Callable[[Rule], Rule]:
     return register
 
 
-def matmul(inner: int, output_shape: Shape) -> int:
-    """Returns the FLOPs of a product with `inner` terms an output entry.
-
-    Args:
-        inner: integer, length of the sums.
-        output_shape: tuple, shape of the output with its batch axis.
-    """
-    return 2 * inner * math.prod(output_shape[1:])
-
-
 @rule(keras.layers.Dense)
 def _dense(layer, input_shape, output_shape):
-    return Flops.of_dense(matmul(input_shape[-1], output_shape))
+    return Products(forward=matmul(input_shape[-1], output_shape))
+
+
+@rule(keras.layers.EinsumDense)
+def _einsum_dense(layer, input_shape, output_shape):
+    of_kernel, of_output = layer.equation.split(",")[1].split("->")
+    sizes = zip(of_kernel, layer.kernel.shape, strict=True)
+    summed = [size for label, size in sizes if label not in of_output]
+    return Products(forward=matmul(math.prod(summed), output_shape))
 
 
 @rule(keras.layers.Conv1D)
@@ -193,62 +108,107 @@ def _dense(layer, input_shape, output_shape):
 def _conv(layer, input_shape, output_shape):
     # (*kernel_size, channels / groups, filters)
     terms = math.prod(layer.kernel.shape[:-1])
-    return Flops.of_dense(matmul(terms, output_shape))
+    forward = matmul(terms, output_shape)
+    return Products(forward=forward, stride=math.prod(layer.strides))
 
 
-def count(model: keras.Model, convention: str = "matmul") -> Report:
+@rule(keras.layers.DepthwiseConv1D)
+@rule(keras.layers.DepthwiseConv2D)
+def _depthwise_conv(layer, input_shape, output_shape):
+    forward = matmul(math.prod(layer.kernel_size), output_shape)
+    return Products(forward=forward, stride=math.prod(layer.strides))
+
+
+@rule(keras.layers.SeparableConv1D)
+@rule(keras.layers.SeparableConv2D)
+def _separable_conv(layer, input_shape, output_shape):
+    positions = math.prod(output_shape[1:]) // layer.filters
+    kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+    depthwise, pointwise = (
+        2 * positions * math.prod(kernel.shape) for kernel in kernels
+    )
+    return (
+        Products(forward=depthwise, stride=math.prod(layer.strides)),
+        Products(forward=pointwise),
+    )
+
+
+@rule(keras.layers.Conv1DTranspose)
+@rule(keras.layers.Conv2DTranspose)
+@rule(keras.layers.Conv3DTranspose)
+def _conv_transpose(layer, input_shape, output_shape):
+    # Each input entry meets (*kernel_size, filters) weights. The strides
+    # are in the forward pass, and its gradient is a plain convolution.
+    terms = math.prod(layer.kernel.shape[:-1])
+    return Products(forward=matmul(terms, input_shape))
+
+
+def count(
+    model: keras.Model,
+    convention: str = "matmul",
+    sparsity: Sparsity | None = None,
+) -> Report:
     """Counts the FLOPs that a Functional or Sequential model costs an example.
 
     A layer that is called twice counts twice. Layers without a rule, and
     layers whose shapes are not static, are listed in `.unsupported` with the
     reason and are not in the sums.
 
+    With `sparsity` it answers what sparse layers would save: the theoretical
+    columns are those of the model as if its layers had this sparsity, in
+    weights and activations, in place of their own. The other columns stay:
+    zeros alone save no time.
+
     Args:
         model: built `keras.Model`, Functional or Sequential.
-        convention: string, one of `CONVENTIONS`. Defaults to `"matmul"`.
+        convention: string, one of `CONVENTIONS`. The input gradient costs a
+            forward pass in `"matmul"`; nothing in the first layer with weights
+            in `"standard"`; a forward pass at the input's resolution in
+            `"swat"` (Raihan and Aamodt, 2020). Defaults to `"matmul"`.
+        sparsity: float in `[0, 1)`, or a function `layer -> float`. Fraction
+            of zeros to suppose. Defaults to `None`: the layers' own.
 
     Returns:
         A `Report`: `.forward`, `.training` (theoretical), `.executed_forward`,
         `.executed_training`, `.dense_forward`, `.dense_training`, `.layers`,
-        `.unsupported`.
+        `.unsupported`, `.convention`, `.as_if_sparse`.
 
     Raises:
-        ValueError: if `convention` is unknown, or the model is subclassed or
-            not built.
+        ValueError: if `convention` is unknown, a sparsity is outside `[0, 1)`,
+            or the model is subclassed or not built.
 
     Example:
     >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
     >>> report = count(model)
     >>> report.forward, report.training
     (64, 192)
+    >>> count(model, sparsity=0.75).training
+    48.0
     """
-    if convention not in CONVENTIONS:
-        raise ValueError(
-            f"Argument `convention` must be one of {CONVENTIONS}. "
-            f"Received: convention={convention!r}"
-        )
-    rows, unsupported = [], []
+    check_convention(convention)
+    if sparsity is not None and not callable(sparsity):
+        _check_sparsity(sparsity)
+    rows, unsupported, is_first = [], [], True
     for path, layer, input_shape in model_calls.calls_of(model):
         name = type(layer).__name__
         try:
-            flops = _flops_of(layer, input_shape)
+            cost = _cost_of(layer, input_shape)
+            flops = _flops_of(cost, layer, convention, is_first, sparsity)
         except NotImplementedError as error:
             unsupported.append(Unsupported(path, name, str(error)))
         else:
-            rows.append(LayerFlops(path=path, layer=name, **flops.to_dict()))
-    sums = {
-        field.name: sum(getattr(row, field.name) for row in rows)
-        for field in dataclasses.fields(Flops)
-    }
+            rows.append(LayerFlops(path=path, layer=name, **flops))
+        is_first = is_first and not _has_parameters(layer)
     return Report(
         convention=convention,
+        as_if_sparse=sparsity is not None,
         layers=tuple(rows),
         unsupported=tuple(unsupported),
-        **sums,
+        **_sums(rows),
     )
 
 
-def _flops_of(layer: Any, input_shape: Any) -> Flops:
+def _cost_of(layer: Any, input_shape: Any) -> Cost:
     if getattr(layer, "lora_enabled", False):
         raise NotImplementedError("LoRA adapters are not counted")
     for base in type(layer).__mro__:
@@ -260,10 +220,57 @@ def _flops_of(layer: Any, input_shape: Any) -> Flops:
                 )
             return _RULES[base](layer, input_shape, output_shape)
     if isinstance(layer, _FREE):
-        return Flops.of_dense(0)
+        return ()
     raise NotImplementedError("no rule for this layer; see flops.rule")
 
 
-def _training(flops: Flops) -> list[str]:
-    columns = (flops.training, flops.executed_training, flops.dense_training)
-    return [f"{value:,.0f}" for value in columns]
+def _flops_of(cost, layer, convention, is_first, sparsity) -> dict[str, float]:
+    if isinstance(cost, Flops):
+        if convention != "matmul" or sparsity is not None:
+            raise NotImplementedError(
+                "its rule returns Flops, which are fixed: of convention "
+                "'matmul' and its own sparsity; flops.Products are not"
+            )
+        return cost.to_dict()
+    products = cost if isinstance(cost, tuple) else (cost,)
+    if products and sparsity is not None:
+        kept = 1 - float(_sparsity_of(layer, sparsity))
+        products = [
+            dataclasses.replace(p, weights_kept=kept, activations_kept=kept)
+            for p in products
+        ]
+    return _sums(
+        product.flops(convention, is_first=is_first and index == 0)
+        for index, product in enumerate(products)
+    )
+
+
+def _sparsity_of(layer: Any, sparsity: Sparsity) -> float:
+    if not callable(sparsity):
+        return sparsity
+    value = sparsity(layer)
+    _check_sparsity(value, f" for layer {layer.name!r}")
+    return value
+
+
+def _check_sparsity(value: Any, where: str = "") -> None:
+    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise ValueError(
+            "Argument `sparsity` must be in [0, 1): it is the fraction of "
+            f"zeros, or a function that returns it. Received: "
+            f"sparsity={value!r}{where}"
+        )
+
+
+def _has_parameters(layer: Any) -> bool:
+    # `Normalization` keeps statistics of the data, which get no gradient.
+    is_data = isinstance(layer, keras.layers.Normalization)
+    return bool(getattr(layer, "weights", ())) and not is_data
+
+
+def _sums(rows: Iterable[Flops]) -> dict[str, float]:
+    rows = list(rows)
+    return {
+        field.name: sum(getattr(row, field.name) for row in rows)
+        for field in dataclasses.fields(Flops)
+    }

@@ -4,20 +4,13 @@ A score is a function `tensor -> tensor`. High means large, or hard to learn;
 which end is kept is said by the caller and never implied here.
 """
 
-import math
-from typing import Any
-
 import numpy as np
 from keras import ops
 
-# The bits of |x|, read as an integer, order floats as their values do.
-# dtype -> integer type of the same width, bits without the sign.
-_BITS = {
-    "float16": ("int16", 15),
-    "bfloat16": ("int16", 15),
-    "float32": ("int32", 31),
-    "float64": ("int64", 63),
-}
+from keras_eff.kth_largest import is_known
+from keras_eff.kth_largest import kth_largest_magnitude as kth_largest_magnitude
+from keras_eff.kth_largest import num_kept as num_kept
+from keras_eff.kth_largest import size_of as size_of
 
 
 def magnitude(x):
@@ -74,7 +67,7 @@ def el2n(probabilities, labels):
         targets = ops.cast(labels, "float32")
     else:
         flat = ops.cast(ops.reshape(labels, (-1,)), "int32")
-        if _is_known(ops.any(flat < 0) | ops.any(flat >= classes)):
+        if is_known(ops.any(flat < 0) | ops.any(flat >= classes)):
             raise ValueError(
                 "Argument `labels` must be classes from 0 on, below "
                 f"{classes}, the number of predictions. Received: labels "
@@ -82,82 +75,6 @@ def el2n(probabilities, labels):
             )
         targets = ops.one_hot(flat, classes, dtype="float32")
     return ops.sqrt(ops.sum(ops.square(probabilities - targets), axis=-1))
-
-
-def num_kept(size, sparsity: float):
-    """Returns `ceil((1 - sparsity) * size)`, safe against float noise.
-
-    `(1 - 0.7) * 10` is 3.0000000000000004 in floats; this returns 3.
-
-    Args:
-        size: integer, or scalar integer tensor where a shape is dynamic.
-        sparsity: float in `[0, 1)`, fraction of zeros.
-
-    Returns:
-        Integer, or scalar int32 tensor. At least 1 for a `size` of 1 or more.
-    """
-    density = (1.0 - sparsity) * (1.0 - 1e-12)
-    if isinstance(size, int):
-        return math.ceil(size * density)
-    return ops.cast(ops.ceil(ops.cast(size, "float64") * density), "int32")
-
-
-def kth_largest_magnitude(x, k):
-    """Returns the k-th largest magnitude of `x`, exactly and without a sort.
-
-    The bits of `|x|` are bisected from the highest to the lowest: one
-    compare-and-count pass a bit, 31 for float32 and 15 for the half types.
-    Runs in eager mode, graphs and XLA.
-
-    Args:
-        x: floating-point tensor of any shape.
-        k: integer in `[1, size of x]`, or scalar integer tensor.
-
-    Returns:
-        Scalar tensor of the dtype of `x`.
-
-    Raises:
-        TypeError: if `x` is not floating-point.
-        ValueError: if `k` is out of range, or if `x` contains NaN. Inside a
-            traced function nothing can raise: there NaN counts as larger than
-            infinity, so that it is kept and stays visible.
-
-    Example:
-    >>> import numpy as np
-    >>> float(kth_largest_magnitude(np.float32([3, -1, 2, -2]), k=2))
-    2.0
-    """
-    x = ops.stop_gradient(ops.convert_to_tensor(x))
-    dtype = ops.dtype(x)
-    if dtype not in _BITS:
-        raise TypeError(
-            f"Argument `x` must be one of {sorted(_BITS)}. Received: "
-            f"dtype={dtype}"
-        )
-    size = _static_size(x)
-    if isinstance(k, int) and size is not None and not 1 <= k <= size:
-        raise ValueError(
-            "Argument `k` must be between 1 and the number of entries. "
-            f"Received: k={k}, x of shape {tuple(x.shape)}"
-        )
-    if _is_known(ops.any(ops.isnan(x))):
-        raise ValueError(
-            "Argument `x` must not contain NaN: it has no magnitude to rank. "
-            f"Received: x of shape {tuple(x.shape)} with NaN"
-        )
-    integer, num_bits = _BITS[dtype]
-    # `view` needs a static last axis: entries go in a column, (size, 1).
-    bits = ops.view(ops.reshape(magnitude(x), (-1, 1)), integer)
-
-    def set_bit_if_k_remain(step, threshold):
-        bit = ops.left_shift(ops.cast(1, integer), num_bits - 1 - step)
-        raised = ops.bitwise_or(threshold, ops.cast(bit, integer))
-        count = ops.sum(ops.cast(bits >= raised, "int32"))
-        return ops.where(count >= k, raised, threshold)
-
-    zero = ops.zeros((), integer)
-    threshold = ops.fori_loop(0, num_bits, set_bit_if_k_remain, zero)
-    return ops.view(threshold, dtype)
 
 
 def keep_largest(x, sparsity: float):
@@ -183,8 +100,7 @@ def keep_largest(x, sparsity: float):
     """
     if sparsity == 0:
         return x
-    size = _static_size(x)
-    k = num_kept(ops.size(x) if size is None else size, sparsity)
+    k = num_kept(size_of(x), sparsity)
     threshold = kth_largest_magnitude(x, k)
     # Not `>= threshold`: a NaN in a traced step must stay, not become 0.
     return ops.where(magnitude(x) < threshold, ops.zeros_like(x), x)
@@ -228,16 +144,3 @@ def top_k(scores, k: int) -> np.ndarray:
         )
     descending = np.argsort(-scores.astype(np.float64), kind="stable")
     return np.sort(descending[:k])
-
-
-def _static_size(x: Any) -> int | None:
-    dimensions = tuple(ops.convert_to_tensor(x).shape)
-    return None if None in dimensions else math.prod(dimensions)
-
-
-def _is_known(condition: Any) -> bool:
-    """Returns whether a condition holds, as far as it can be known."""
-    try:
-        return bool(condition)
-    except TypeError:  # A symbolic tensor has no truth value yet.
-        return False

@@ -40,6 +40,84 @@ LAYERS = {
         input_shape=(4, 7, 5),
         output_shape=(4, 7, 3),
     ),
+    "SparseDense, channel": LayerSetting(
+        lambda **kwargs: ke.layers.SparseDense(
+            9,
+            sparsity=0.5,
+            activation_sparsity=0.2,
+            granularity="channel",
+            update_every=3,
+            activation="relu",
+            **kwargs,
+        ),
+        input_shape=(6, 5),
+        output_shape=(6, 9),
+    ),
+    "SparseConv1D": LayerSetting(
+        lambda **kwargs: ke.layers.SparseConv1D(
+            4,
+            3,
+            sparsity=0.5,
+            granularity="kernel",
+            update_every=2,
+            padding="causal",
+            dilation_rate=2,
+            **kwargs,
+        ),
+        input_shape=(4, 9, 5),
+        output_shape=(4, 9, 4),
+    ),
+    "SparseConv2D": LayerSetting(
+        lambda **kwargs: ke.layers.SparseConv2D(
+            4,
+            (3, 2),
+            sparsity=ke.schedules.steps(0.5, {1: 0.8}),
+            activation_sparsity=0.4,
+            threshold="sample",
+            strides=2,
+            padding="same",
+            **kwargs,
+        ),
+        input_shape=(4, 7, 5, 3),
+        output_shape=(4, 4, 3, 4),
+    ),
+    "SparseConv2D, channel": LayerSetting(
+        lambda **kwargs: ke.layers.SparseConv2D(
+            3,
+            3,
+            sparsity=0.5,
+            granularity="channel",
+            update_every=3,
+            activation="relu",
+            **kwargs,
+        ),
+        input_shape=(4, 6, 5, 4),
+        output_shape=(4, 4, 3, 3),
+    ),
+    "SparseEinsumDense": LayerSetting(
+        lambda **kwargs: ke.layers.SparseEinsumDense(
+            "abc,cde->abde",
+            (4, 2, 3),
+            sparsity=0.5,
+            bias_axes="de",
+            update_every=2,
+            **kwargs,
+        ),
+        input_shape=(4, 4, 6),
+        output_shape=(4, 4, 2, 3),
+    ),
+    "SparseEinsumDense, channel": LayerSetting(
+        lambda **kwargs: ke.layers.SparseEinsumDense(
+            "...ab,bc->...ac",
+            (4, 3),
+            sparsity=0.5,
+            granularity="channel",
+            activation="relu",
+            **kwargs,
+        ),
+        input_shape=(4, 2, 4, 6),
+        output_shape=(4, 2, 4, 3),
+    ),
     "GhostBatchNormalization": LayerSetting(
         lambda **kwargs: ke.layers.GhostBatchNormalization(
             ghost_batch_size=2, **kwargs
@@ -93,11 +171,18 @@ def _savings_ledger(x, y):
     return ke.callbacks.SavingsLedger(verbose=0), {"x": x, "y": y}
 
 
+def _sparsity_schedule(x, y):
+    layer = ke.layers.SparseDense(2, sparsity=ke.schedules.constant(0.5))
+    layer.build((None, 2))
+    return ke.callbacks.SparsitySchedule(layers=[layer]), {"x": x, "y": y}
+
+
 CALLBACKS = {
     "BatchSizeSchedule": FitSetting(_batch_size_schedule),
     "BatchSizeSchedule, accumulating": FitSetting(_accumulating_schedule),
     "GradientNoiseScale": FitSetting(_gradient_noise_scale),
     "SavingsLedger": FitSetting(_savings_ledger),
+    "SparsitySchedule": FitSetting(_sparsity_schedule),
 }
 
 
@@ -111,14 +196,20 @@ def _trained_schedule():
     return schedule
 
 
-def _built_sparse_dense():
-    layer = ke.layers.SparseDense(3, sparsity=0.5)
-    layer.build((None, 4))
+def _built(layer, input_shape):
+    layer.build((None, *input_shape))
     return layer
 
 
 SOURCES = {
-    "SparseDense": _built_sparse_dense,
+    "SparseDense": lambda: _built(ke.layers.SparseDense(3, 0.5), (4,)),
+    "SparseConv1D": lambda: _built(ke.layers.SparseConv1D(3, 2), (5, 4)),
+    "SparseConv2D": lambda: _built(
+        ke.layers.SparseConv2D(3, 2, 0.5, granularity="channel"), (5, 5, 4)
+    ),
+    "SparseEinsumDense": lambda: _built(
+        ke.layers.SparseEinsumDense("abc,cd->abd", (None, 3)), (5, 4)
+    ),
     "BatchSizeSchedule": _trained_schedule,
     "Selection": lambda: ke.data.select([0.1, 0.3, 0.2], keep=0.7),
 }

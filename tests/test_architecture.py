@@ -37,14 +37,32 @@ ROOMS = {
         "callbacks.savings_table",
         "model_calls",
     },
-    "convert": {"layers.ghost_batch_normalization"},
-    "layers.sparse_dense": {"layers.swat"},
+    "convert.ghosts": {"layers.ghost_batch_normalization"},
+    "convert.sparse_forms": {
+        "layers.sparse_conv",
+        "layers.sparse_dense",
+        "layers.sparse_einsum_dense",
+        "layers.sparse_layer",
+    },
+    "convert.sparsity": {"layers.sparse_conv", "layers.sparse_layer"},
+    "layers.sparse_layer": {
+        "layers.convolution",
+        "layers.pull_back",
+        "layers.selection",
+        "layers.sparse_conv",
+        "layers.sparse_dense",
+        "layers.sparse_einsum_dense",
+        "layers.sparse_layer",
+        "layers.sparsity_report",
+        "layers.swat",
+    },
     "optimizers.scheduled_accumulation": {
         "optimizers.gradient_noise",
         "optimizers.optimizer_wrapper",
     },
     "data.pruning": {"data.selection"},
     "flops": {"flop_records", "model_calls"},
+    "scores": {"kth_largest"},
 }
 MAY_IMPORT_TENSORFLOW = (
     "data.",
@@ -52,6 +70,7 @@ MAY_IMPORT_TENSORFLOW = (
     "cascade.",
     "flops",
     "device_memory",
+    "layers.pull_back",
     "optimizers.",
 )
 LIGHT = {"matplotlib", "codecarbon", "sklearn", "jax", "apache_beam"}
@@ -107,9 +126,9 @@ def test_imports_follow_the_house(path):
     for owner, members in ROOMS.items():
         if name in members and owner not in VOCABULARY:
             room = room | members
-    # A package within `callbacks` is one room.
-    if name.count(".") > 1:
-        package = name.rpartition(".")[0]
+    # A package within `callbacks` is one room, and so is `convert`.
+    package = name.rpartition(".")[0]
+    if name.count(".") > 1 or package == "convert":
         room = room | {n for n in imported if n.startswith(package)}
     if name in VOCABULARY:
         assert imported <= room
@@ -119,7 +138,11 @@ def test_imports_follow_the_house(path):
 
 @by_module
 def test_the_vocabulary_needs_numpy_and_keras_alone(path):
-    if name_of(path) in VOCABULARY | {"flop_records", "model_calls"}:
+    if name_of(path) in VOCABULARY | {
+        "flop_records",
+        "kth_largest",
+        "model_calls",
+    }:
         names = imports_of(path, top_level_only=True)
         roots = {name.split(".")[0] for name in names}
         allowed = {"numpy", "keras", "keras_eff"}
@@ -132,8 +155,9 @@ def test_tensorflow_is_imported_only_where_it_may(path):
     if not name.startswith(MAY_IMPORT_TENSORFLOW):
         roots = {module.split(".")[0] for module in imports_of(path)}
         assert "tensorflow" not in roots
-    # A counter of FLOPs, the memory of a GPU: TensorFlow alone tells them.
-    if name in {"flops", "device_memory"}:
+    # A counter of FLOPs, the memory of a GPU, a gradient at other factors:
+    # the backend alone tells them.
+    if name in {"flops", "device_memory", "layers.pull_back"}:
         assert "tensorflow" not in imports_of(path, top_level_only=True)
 
 
@@ -202,17 +226,26 @@ def test_every_source_file_has_a_test_file():
         "plan": "batch_size_schedule",
         "schedule": "batch_size_schedule",
         "state_file": "batch_size_schedule",
+        "convolution": "sparse_conv",
         "demo_table": "demo",
         "epoch_counts": "savings_ledger",
         "flop_records": "flops",
+        "gather": "convert_sparsity",
+        "ghosts": "convert",
         "gradient_noise": "scheduled_accumulation",
         "model_calls": "flops",
+        "model_copy": "convert",
         "noise_probe": "gradient_noise_scale",
         "optimizer_wrapper": "scheduled_accumulation",
+        "report": "convert",
         "savings_events": "savings_ledger",
         "savings_file": "savings_ledger",
         "savings_table": "savings_ledger",
-        "swat": "sparse_dense",
+        "sparse_forms": "convert_sparsity",
+        "sparsity": "convert_sparsity",
+        "sparsity_plan": "convert_sparsity",
+        "pull_back": "swat",
+        "sparse_layer": "sparse_selection",
         "training_state": "batch_size",
     }
     for path in modules():

@@ -36,7 +36,38 @@ def test_dense_stack_by_hand():
         (layers.Conv2D(4, 3, strides=2), (9, 9, 2), 2 * 9 * 2 * 4 * 16),
         (layers.Conv2D(4, 3, groups=2), (5, 5, 6), 2 * 9 * 3 * 4 * 9),
         (layers.Conv1D(4, 5), (9, 3), 2 * 5 * 3 * 4 * 5),
+        (layers.Conv2D(4, 3, dilation_rate=2), (9, 9, 2), 2 * 9 * 2 * 4 * 25),
         (layers.Dense(5), (7, 3), 2 * 3 * 5 * 7),
+        (
+            layers.EinsumDense("abc,cde->abde", (7, 4, 5)),
+            (7, 3),
+            2 * 3 * 7 * 4 * 5,
+        ),
+        (layers.EinsumDense("abcd,cde->abe", (7, 5)), (7, 3, 4), 2 * 12 * 35),
+        # one kernel a position: the label b is in all three
+        (layers.EinsumDense("abc,bcd->abd", (7, 5)), (7, 3), 2 * 3 * 35),
+        (layers.EinsumDense("...x,xy->...y", 5), (7, 2, 3), 2 * 3 * 5 * 14),
+        (layers.EinsumDense("abc...,cd->abd...", (7, 5)), (7, 3, 2), 420),
+        (layers.DepthwiseConv1D(5, depth_multiplier=2), (9, 3), 2 * 5 * 6 * 5),
+        (layers.DepthwiseConv2D(3, strides=2), (9, 9, 4), 2 * 9 * 4 * 16),
+        (
+            layers.SeparableConv1D(6, 5, depth_multiplier=2),
+            (9, 3),
+            2 * 5 * 6 * 5 + 2 * 6 * 6 * 5,
+        ),
+        (
+            layers.SeparableConv2D(6, 3, strides=2, depth_multiplier=2),
+            (9, 9, 4),
+            2 * 9 * 8 * 16 + 2 * 8 * 6 * 16,
+        ),
+        # each of the 9 and 25 inputs meets the whole kernel
+        (layers.Conv1DTranspose(4, 5, strides=3), (9, 3), 2 * 9 * 5 * 3 * 4),
+        (
+            layers.Conv2DTranspose(4, 3, strides=2, padding="same"),
+            (5, 5, 2),
+            2 * 25 * 9 * 2 * 4,
+        ),
+        (layers.Conv3DTranspose(4, 3), (2, 2, 2, 5), 2 * 8 * 27 * 5 * 4),
     ],
 )
 def test_one_layer_by_hand(layer, shape, expected):

@@ -1,71 +1,11 @@
 import re
 
-import ml_dtypes
 import numpy as np
 import pytest
 import references
 import tensorflow as tf
 
 from keras_eff import scores
-
-DTYPES = {
-    "float32": np.float32,
-    "float16": np.float16,
-    "bfloat16": ml_dtypes.bfloat16,
-    "float64": np.float64,
-}
-dtypes = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-
-
-def awkward(dtype):
-    """Ties, signed zeros, denormals, infinities, and a spread of sizes."""
-    generator = np.random.default_rng(0)
-    tiny = np.float64(ml_dtypes.finfo(dtype).smallest_subnormal)
-    return np.concatenate(
-        [
-            generator.normal(size=41),
-            [2.5, -2.5, 2.5, 0.0, -0.0, np.inf, -np.inf, tiny, -tiny],
-            10.0 ** generator.uniform(-4, 4, size=13),
-        ]
-    ).astype(dtype)
-
-
-@dtypes
-@pytest.mark.parametrize("jit_compile", [None, False, True])
-def test_kth_largest_magnitude_is_numpys_for_every_k(dtype, jit_compile):
-    x = awkward(dtype)
-    find = scores.kth_largest_magnitude
-    if jit_compile is not None:
-        signature = [
-            tf.TensorSpec([None], tf.as_dtype(x.dtype)),
-            tf.TensorSpec([], tf.int32),
-        ]
-        find = tf.function(
-            find, jit_compile=jit_compile, input_signature=signature
-        )
-    for k in range(1, len(x) + 1):
-        expected = references.kth_largest_magnitude(x, k)
-        assert float(find(tf.constant(x), k)) == float(expected), k
-
-
-def test_kth_largest_magnitude_of_any_shape():
-    x = np.arange(-12, 12, dtype="float32").reshape(2, 3, 4)
-    assert float(scores.kth_largest_magnitude(x, 2)) == 11
-    assert float(scores.kth_largest_magnitude(np.float32(-3), 1)) == 3
-
-
-@pytest.mark.parametrize(
-    ("x", "k", "error", "message"),
-    [
-        (np.float32([1, 2]), 0, ValueError, "Received: k=0, x of shape (2,)"),
-        (np.float32([1, 2]), 3, ValueError, "Received: k=3, x of shape (2,)"),
-        (np.float32([1, np.nan]), 1, ValueError, "x of shape (2,) with NaN"),
-        (np.int32([1, 2]), 1, TypeError, "Received: dtype=int32"),
-    ],
-)
-def test_kth_largest_magnitude_names_bad_input(x, k, error, message):
-    with pytest.raises(error, match=re.escape(message)):
-        scores.kth_largest_magnitude(x, k)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -94,23 +34,6 @@ def test_ties_keep_more():
 def test_all_zero_stays_zero():
     kept = np.array(scores.keep_largest(np.zeros(4, "float32"), 0.75))
     assert kept.tolist() == [0, 0, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("size", "sparsity", "kept"),
-    [(10, 0.7, 3), (10, 0.0, 10), (10, 0.99, 1), (7, 0.5, 4), (1, 0.9, 1)],
-)
-def test_num_kept_is_the_ceiling_without_float_noise(size, sparsity, kept):
-    assert scores.num_kept(size, sparsity) == kept
-    dynamic = scores.num_kept(tf.constant(size), sparsity)
-    assert int(dynamic) == kept
-
-
-@pytest.mark.parametrize("sparsity", [0.1, 0.3, 0.7, 0.8, 0.9])
-def test_static_and_dynamic_sizes_keep_the_same(sparsity):
-    for size in (*range(1, 400), 2**24 + 1, 2**30):
-        dynamic = int(scores.num_kept(tf.constant(size), sparsity))
-        assert dynamic == scores.num_kept(size, sparsity), size
 
 
 def test_magnitude_is_the_absolute_value():

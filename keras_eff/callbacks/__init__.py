@@ -7,3 +7,6 @@ from keras_eff.callbacks.gradient_noise_scale import (
     GradientNoiseScale as GradientNoiseScale,
 )
 from keras_eff.callbacks.savings_ledger import SavingsLedger as SavingsLedger
+from keras_eff.callbacks.sparsity_schedule import (
+    SparsitySchedule as SparsitySchedule,
+)

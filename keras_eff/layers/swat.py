@@ -1,56 +1,300 @@
-"""The maths of sparse weight and activation training (SWAT), alone."""
+"""The maths of sparse weight and activation training (SWAT), alone.
+
+`product(inputs, kernel)` is the bilinear operation of a layer: a matrix
+product, an einsum or a convolution. Its result is a sum over input channels.
+
+Reference:
+- [Raihan and Aamodt, 2020](https://arxiv.org/abs/2001.01969)
+"""
+
+import itertools
+import math
+import numbers
 
 from keras import ops
 
 from keras_eff import scores
+from keras_eff.layers.pull_back import pull_back
+
+_SAMPLE = 16_384
 
 
-def sparse_matmul(inputs, kernel, weight_sparsity, activation_sparsity):
+def element_product(
+    product, inputs, kernel, score, thresholds, activation_threshold
+):
     """Multiplies with the largest weights; trains on the largest activations.
 
-        y  = x @ top(W)
-        dx = dy @ top(W).T          (dy is never sparsified)
-        dW = top(x).T @ dy          (dense: masked weights get a gradient)
+        y  = product(x, top(W))
+        dx = dy by top(W)           (dy is never sparsified)
+        dW = top(x) by dy           (dense: masked weights get a gradient)
 
-    `top` keeps the entries of largest magnitude of the whole tensor, the
-    batch axis included (`scores.keep_largest`).
+    Entries below a threshold are zero in the products.
 
     Args:
-        inputs: tensor of shape `(batch, ..., features)`.
-        kernel: tensor of shape `(features, units)`, of the precision in which
-            to rank the weights. Not a variable: `keras.ops.custom_gradient`
-            refuses those in an eager tape.
-        weight_sparsity: float in `[0, 1)`, fraction of `kernel` set to zero.
-        activation_sparsity: float in `[0, 1)`, fraction of `inputs` set to
-            zero, in the weight gradient only.
+        product: callable `(inputs, kernel) -> tensor`, linear in each.
+        inputs: tensor of any shape.
+        kernel: tensor, of the precision in which to rank the weights. Not a
+            variable: `keras.ops.custom_gradient` refuses those in an eager
+            tape.
+        score: callable `kernel -> tensor` that broadcasts to its shape, what
+            its threshold is compared with.
+        thresholds: pair of scalar tensors, of weights and of activations.
+        activation_threshold: callable `(inputs, threshold) -> threshold`,
+            asked in the backward pass.
 
     Returns:
-        Tensor of shape `(batch, ..., units)`, of the dtype of `inputs`.
-
-    Reference:
-    - [Raihan and Aamodt, 2020](https://arxiv.org/abs/2001.01969)
+        Tensor, of the dtype of `inputs`.
     """
 
     @ops.custom_gradient
-    def product(inputs, kernel):
-        weights = scores.keep_largest(kernel, weight_sparsity)
+    def sparse(inputs, kernel, of_weights, of_activations):
+        weights = drop_below(kernel, score(kernel), of_weights)
         weights = ops.cast(weights, inputs.dtype)
 
         def gradient(*args, upstream=None):
             if upstream is None:  # JAX passes it by position.
                 (upstream,) = args
-            # Selecting here, not in the forward pass, spares inference the
-            # selection. It holds no more memory: the zeros are stored too.
-            activations = scores.keep_largest(inputs, activation_sparsity)
-            rows = _as_rows(activations)  # (batch * ..., features)
-            d_inputs = ops.matmul(upstream, ops.transpose(weights))
-            d_kernel = ops.matmul(ops.transpose(rows), _as_rows(upstream))
-            return d_inputs, ops.cast(d_kernel, kernel.dtype)
+            # Zeros take memory too: this keeps as much as a dense layer.
+            threshold = activation_threshold(inputs, of_activations)
+            activations = drop_below(inputs, ops.abs(inputs), threshold)
+            d_inputs = pull_back(product, activations, weights, upstream, 0)
+            d_kernel = pull_back(product, activations, weights, upstream, 1)
+            return (
+                d_inputs,
+                ops.cast(d_kernel, kernel.dtype),
+                ops.zeros_like(of_weights),
+                ops.zeros_like(of_activations),
+            )
 
-        return ops.matmul(inputs, weights), gradient
+        return product(inputs, weights), gradient
 
-    return product(inputs, kernel)
+    return sparse(inputs, kernel, *thresholds)
 
 
-def _as_rows(x):
-    return ops.reshape(x, (-1, x.shape[-1]))
+def channel_product(
+    product, inputs, kernel, axes, weight_channels, activation_channels
+):
+    """Multiplies with some input channels; trains on some others.
+
+        y          = product(x[i], W[i])
+        dx[i]      = dy by W[i]             (0 in all other channels)
+        dW[j]      = x[j] by dy             (0 in all other channels)
+
+    The products are smaller, and so is what the backward pass keeps: the
+    inputs of the channels `j`.
+
+    Args:
+        product: callable `(inputs, kernel) -> tensor`, linear in each, for
+            any number of channels.
+        inputs: tensor of any shape.
+        kernel: tensor, of the precision of its gradient. Not a variable.
+        axes: pair of integers, the axis of the channels in both.
+        weight_channels: tensor of shape `(i,)`, whole numbers in float32:
+            JAX has no gradient by integers.
+        activation_channels: likewise, of shape `(j,)`.
+
+    Returns:
+        Tensor, of the dtype of `inputs`.
+    """
+    of_inputs, of_kernel = axes
+    dtype, num_channels = kernel.dtype, kernel.shape[of_kernel]
+    shape = list(ops.shape(inputs))
+    shape[of_inputs] = weight_channels.shape[0]
+
+    @ops.custom_gradient
+    def sparse(inputs, kernel, weight_channels, activation_channels):
+        i = ops.cast(weight_channels, "int32")
+        j = ops.cast(activation_channels, "int32")
+        weights = ops.cast(ops.take(kernel, i, of_kernel), inputs.dtype)
+        part = _take(inputs, i, of_inputs)
+        kept = _take(inputs, j, of_inputs)
+        kernel_shape = list(kernel.shape)
+        kernel_shape[of_kernel] = kept.shape[of_inputs]
+
+        def gradient(*args, upstream=None):
+            if upstream is None:  # JAX passes it by position.
+                (upstream,) = args
+            # Zeros stand for factors that their own gradient does not need.
+            zeros = ops.zeros(shape, weights.dtype)
+            d_part = pull_back(product, zeros, weights, upstream, 0)
+            zeros = ops.zeros(kernel_shape, weights.dtype)
+            d_rows = pull_back(product, kept, zeros, upstream, 1)
+            d_rows = ops.cast(d_rows, dtype)
+            return (
+                _spread(d_part, i, num_channels, of_inputs),
+                _spread(d_rows, j, num_channels, of_kernel),
+                ops.zeros_like(weight_channels),
+                ops.zeros_like(activation_channels),
+            )
+
+        return product(part, weights), gradient
+
+    return sparse(inputs, kernel, weight_channels, activation_channels)
+
+
+def largest_channels(x, axis, num_kept):
+    """Returns the channels with the largest sums of magnitudes, ascending.
+
+    Args:
+        x: tensor of any shape.
+        axis: integer, the axis of the channels.
+        num_kept: integer, how many.
+
+    Returns:
+        Float32 tensor of shape `(num_kept,)`.
+    """
+    x = ops.stop_gradient(x)
+    axis %= len(x.shape)
+    others = [a for a in range(len(x.shape)) if a != axis]
+    # Half types would overflow or tie.
+    sums = ops.sum(ops.abs(ops.cast(x, "float32")), axis=others)
+    _, channels = ops.top_k(sums, num_kept, sorted=False)
+    return ops.sort(ops.cast(channels, "float32"))
+
+
+def keep_channels(x, channels, axis):
+    """Zeroes all channels but some.
+
+    Args:
+        x: tensor of any shape.
+        channels: float tensor of shape `(kept,)`, whole numbers.
+        axis: integer, the axis of the channels.
+    """
+    channels = ops.cast(channels, "int32")
+    part = ops.take(x, channels, axis=axis)
+    return _spread(part, channels, x.shape[axis], axis)
+
+
+def drop_below(x, score, threshold):
+    """Zeroes the entries of `x` whose score is below a threshold.
+
+    Args:
+        x: tensor of any shape.
+        score: tensor that broadcasts to that shape.
+        threshold: scalar tensor.
+    """
+    threshold = ops.cast(threshold, score.dtype)
+    # Not `>=`: a NaN in a traced step must stay, not become 0.
+    return ops.where(score < threshold, ops.zeros_like(x), x)
+
+
+def kernel_sums(kernel):
+    """Scores each slice of a convolution's kernel by its L1 norm.
+
+    Args:
+        kernel: tensor of shape `(*kernel_size, channels, filters)`.
+
+    Returns:
+        Tensor of shape `(channels, filters)`.
+    """
+    return ops.sum(ops.abs(kernel), axis=range(len(kernel.shape) - 2))
+
+
+def threshold_of(x, sparsity, guess=None, sample=False):
+    """Returns the smallest magnitude that is kept, of the whole tensor.
+
+    Args:
+        x: floating-point tensor of any shape.
+        sparsity: float in `[0, 1)`, or scalar tensor.
+        guess: scalar tensor, the threshold of a similar tensor, or `None`.
+        sample: bool, whether to rank 16,384 entries or some more, at equal
+            distances, in place of all; the fraction kept is then right to
+            about 0.003.
+    """
+    if isinstance(sparsity, numbers.Real) and sparsity == 0:
+        return ops.zeros((), x.dtype)  # the smallest may not be, later
+    if sample:
+        x = ops.reshape(x, (-1,))[:: _stride_of(x)]
+        x = ops.reshape(x, (-1,))  # TensorFlow lost sight of its rank
+    k = scores.num_kept(scores.size_of(x), sparsity)
+    threshold = scores.kth_largest_magnitude(x, k, guess)
+    return ops.where(sparsity > 0, threshold, ops.zeros_like(threshold))
+
+
+def _stride_of(x):
+    """Returns the distance at which entries are sampled.
+
+    The power of a number without a common factor with the size of an example:
+    at a distance of 32, a sample has 2 of 64 channels.
+    """
+    size = math.prod(size for size in x.shape[1:] if size)
+    base = next(b for b in itertools.count(2) if math.gcd(b, size) == 1)
+    powers = [base**n for n in range(31) if base**n < 1 << 31]
+    farthest = scores.size_of(x) // _SAMPLE
+    if isinstance(farthest, int):
+        return max(power for power in powers if power <= max(farthest, 1))
+    powers = ops.convert_to_tensor(powers, "int32")
+    return ops.max(ops.where(powers <= farthest, powers, 1))
+
+
+def bit_relu(x):
+    """Returns `max(x, 0)`, and keeps one bit an entry for the backward pass.
+
+    Args:
+        x: tensor of any shape. Where the size of its last axis is unknown
+            while tracing, all of the result is kept.
+
+    Returns:
+        Tensor of the same shape and dtype.
+    """
+    if x.shape[-1] is None:
+        return ops.relu(x)
+
+    @ops.custom_gradient
+    def relu(x):
+        bits = _pack(x > 0)
+        width = x.shape[-1]
+
+        def gradient(*args, upstream=None):
+            if upstream is None:  # JAX passes it by position.
+                (upstream,) = args
+            is_positive = _unpack(bits)[..., :width]
+            return ops.where(is_positive, upstream, ops.zeros_like(upstream))
+
+        return ops.relu(x), gradient
+
+    return relu(x)
+
+
+def _pack(flags):
+    """Packs booleans `(..., n)` into bytes `(..., ceil(n / 8))`."""
+    missing = -flags.shape[-1] % 8
+    flags = ops.pad(flags, [(0, 0)] * (len(flags.shape) - 1) + [(0, missing)])
+    shape = (*ops.shape(flags)[:-1], flags.shape[-1] // 8, 8)
+    flags = ops.cast(ops.reshape(flags, shape), "int32")
+    powers = ops.convert_to_tensor([1 << i for i in range(8)], "int32")
+    return ops.cast(ops.sum(flags * powers, axis=-1), "uint8")
+
+
+def _unpack(packed):
+    """Unpacks bytes `(..., n)` into booleans `(..., 8 n)`."""
+    powers = ops.convert_to_tensor([1 << i for i in range(8)], "int32")
+    flags = ops.bitwise_and(ops.cast(packed, "int32")[..., None], powers) > 0
+    return ops.reshape(flags, (*ops.shape(packed)[:-1], 8 * packed.shape[-1]))
+
+
+def _take(x, channels, axis):
+    """Takes some channels; those of the last axis as rows, which is faster."""
+    if axis not in (-1, len(x.shape) - 1):
+        return ops.take(x, channels, axis=axis)
+    rows = ops.transpose(ops.reshape(x, (-1, x.shape[-1])))
+    part = ops.transpose(ops.take(rows, channels, axis=0))
+    return ops.reshape(part, (*ops.shape(x)[:-1], channels.shape[0]))
+
+
+def _spread(part, channels, num_channels, axis):
+    """Puts channels back in their place, zeros in all others."""
+    num_kept = channels.shape[0]
+    # Where each channel is in `part`; those that are not, in the zeros.
+    places = ops.scatter_update(
+        ops.full((num_channels,), num_kept, "int32"),
+        channels[:, None],
+        ops.arange(num_kept, dtype="int32"),
+    )
+    if axis not in (-1, len(part.shape) - 1):
+        zeros = ops.zeros_like(ops.take(part, [0], axis=axis))
+        return ops.take(ops.concatenate([part, zeros], axis), places, axis=axis)
+    rows = ops.transpose(ops.reshape(part, (-1, num_kept)))
+    rows = ops.concatenate([rows, ops.zeros_like(rows[:1])], axis=0)
+    whole = ops.transpose(ops.take(rows, places, axis=0))
+    return ops.reshape(whole, (*ops.shape(part)[:-1], num_channels))

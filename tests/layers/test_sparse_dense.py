@@ -1,5 +1,6 @@
 import re
 
+import checks
 import keras
 import numpy as np
 import pytest
@@ -24,21 +25,6 @@ def data(shape=(7, 5), units=4):
     return x, kernel, bias, dy
 
 
-def forward_and_gradients(layer, x, dy, jit_compile=EAGER):
-    """Returns y, dx, dkernel, dbias for the upstream gradient dy."""
-
-    def run(x, dy):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = layer(x, training=True)
-        weights = [w.value for w in layer.trainable_weights]
-        return y, *tape.gradient(y, [x, *weights], output_gradients=dy)
-
-    if jit_compile is not EAGER:
-        run = tf.function(run, jit_compile=jit_compile)
-    return [t.numpy() for t in run(tf.constant(x), tf.constant(dy))]
-
-
 def layer_with(kernel, bias, **kwargs):
     layer = SparseDense(kernel.shape[1], **kwargs)
     layer.build((None, kernel.shape[0]))
@@ -56,7 +42,7 @@ def test_forward_and_gradients_follow_the_paper(
     layer = layer_with(
         kernel, bias, sparsity=sparsity, activation_sparsity=of_activations
     )
-    found = forward_and_gradients(layer, x, dy, jit_compile)
+    found = checks.forward_and_gradients(layer, x, dy, jit_compile)
     if of_activations is None:
         of_activations = sparsity
     expected = references.swat(x, kernel, bias, dy, sparsity, of_activations)
@@ -68,7 +54,9 @@ def test_forward_and_gradients_follow_the_paper(
 def test_inner_axes_count_as_more_examples(jit_compile):
     x, kernel, bias, dy = data(shape=(3, 6, 5))
     layer = layer_with(kernel, bias, sparsity=0.6)
-    y, dx, dkernel, dbias = forward_and_gradients(layer, x, dy, jit_compile)
+    y, dx, dkernel, dbias = checks.forward_and_gradients(
+        layer, x, dy, jit_compile
+    )
     rows, dy_rows = x.reshape(-1, 5), dy.reshape(-1, 4)
     expected = references.swat(rows, kernel, bias, dy_rows, 0.6, 0.6)
     np.testing.assert_allclose(y.reshape(-1, 4), expected[0], atol=1e-5)
@@ -88,8 +76,8 @@ def test_sparsity_zero_is_dense_bit_for_bit(shape, dtype, jit_compile):
     dense.build((None, 5))
     dense.set_weights([kernel, bias])
     dy = tf.cast(dy, sparse.compute_dtype)
-    ours = forward_and_gradients(sparse, x, dy, jit_compile)
-    theirs = forward_and_gradients(dense, x, dy, jit_compile)
+    ours = checks.forward_and_gradients(sparse, x, dy, jit_compile)
+    theirs = checks.forward_and_gradients(dense, x, dy, jit_compile)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -108,11 +96,62 @@ def test_sparsity_zero_trains_like_dense_bit_for_bit():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("jit_compile", [EAGER, GRAPH, XLA])
+@pytest.mark.parametrize("of_activations", [None, 0.0, 0.7])
+@pytest.mark.parametrize("shape", [(7, 5), (3, 6, 5)])
+def test_channels_follow_the_reference(shape, of_activations, jit_compile):
+    """Features 0 and 1 tie, in the inputs and in the kernel."""
+    x, kernel, bias, dy = data(shape)
+    layer = layer_with(
+        kernel,
+        bias,
+        sparsity=0.6,
+        activation_sparsity=of_activations,
+        granularity="channel",
+    )
+    found = checks.forward_and_gradients(layer, x, dy, jit_compile)
+    y, dx, dkernel = references.sparse_operation(
+        references.einsum("nf,fu->nu", 2),
+        x.reshape(-1, 5),
+        kernel,
+        dy.reshape(-1, 4),
+        tuple(layer.asked_sparsities.values()),
+        "channel",
+    )
+    dbias = dy.reshape(-1, 4).sum(0, "float64")
+    expected = (y + bias).reshape(dy.shape), dx.reshape(shape), dkernel, dbias
+    checks.is_close_to(found, expected)
+    # ceil(0.4 * 5) features are used, the others get no gradient.
+    assert [found[1][..., c].any() for c in range(5)].count(True) == 2
+
+
+@pytest.mark.parametrize("jit_compile", [EAGER, GRAPH, XLA])
+def test_the_relu_of_channels_is_keras_relu(jit_compile):
+    """A width that is no multiple of 8, and outputs that are exactly 0."""
+    x, kernel, _, dy = data((7, 5), units=13)
+    x[0] = 0
+    layer = layer_with(
+        kernel,
+        np.zeros(13, "float32"),
+        sparsity=0.0,
+        activation_sparsity=0.4,
+        granularity="channel",
+        activation="relu",
+    )
+    dense = keras.layers.Dense(13, activation="relu")
+    dense.build((None, 5))
+    dense.set_weights(layer.get_weights())
+    y, dx, _, dbias = checks.forward_and_gradients(layer, x, dy, jit_compile)
+    expected = checks.forward_and_gradients(dense, x, dy, jit_compile)
+    assert (y[0] == 0).all()
+    checks.is_close_to([y, dx, dbias], [expected[i] for i in (0, 1, 3)])
+
+
 def test_masked_weights_receive_gradient_and_can_come_back():
     x, kernel, bias, dy = data()
     layer = layer_with(kernel, bias, sparsity=0.8, activation_sparsity=0.0)
     masked = references.keep_largest(kernel, 0.8) == 0
-    _, _, dkernel, _ = forward_and_gradients(layer, x, dy)
+    _, _, dkernel, _ = checks.forward_and_gradients(layer, x, dy)
     assert masked.sum() >= 14
     assert (dkernel[masked] != 0).all()
 
@@ -121,7 +160,7 @@ def test_the_output_gradient_is_never_sparsified():
     """Negative control: with a sparse dy the input gradient differs."""
     x, kernel, bias, dy = data()
     layer = layer_with(kernel, bias, sparsity=0.8)
-    _, dx, _, dbias = forward_and_gradients(layer, x, dy)
+    _, dx, _, dbias = checks.forward_and_gradients(layer, x, dy)
     sparse_dy = references.keep_largest(dy, 0.8)
     wrong = sparse_dy @ references.keep_largest(kernel, 0.8).T
     assert np.abs(dx - wrong).max() > 0.1
@@ -152,7 +191,7 @@ def test_all_zero_inputs_give_zero_gradients_not_nan():
     _, kernel, bias, dy = data()
     layer = layer_with(kernel, bias, sparsity=0.8)
     zeros = np.zeros((7, 5), "float32")
-    y, dx, dkernel, _ = forward_and_gradients(layer, zeros, dy)
+    y, dx, dkernel, _ = checks.forward_and_gradients(layer, zeros, dy)
     np.testing.assert_array_equal(y, np.broadcast_to(bias, (7, 4)))
     np.testing.assert_array_equal(dkernel, np.zeros((5, 4)))
     assert np.isfinite(dx).all()
@@ -246,8 +285,9 @@ def test_training_does_not_collapse_at_80_percent():
         ({"units": 2.5}, "Received: units=2.5 (layer 'bad')"),
         (
             {"sparsity": 1.0},
-            "must be in [0, 1): it is the fraction of zeros, not the fraction "
-            "kept. Received: sparsity=1.0 (layer 'bad')",
+            "Argument `sparsity` must be in [0, 1), or a Schedule of such "
+            "numbers: it is the fraction of zeros, not the fraction kept. "
+            "Received: sparsity=1.0 (layer 'bad')",
         ),
         ({"units": True}, "Received: units=True (layer 'bad')"),
         ({"sparsity": "0.5"}, "Received: sparsity='0.5' (layer 'bad')"),
@@ -261,8 +301,36 @@ def test_training_does_not_collapse_at_80_percent():
             "Received: activation_sparsity=1.5 (layer 'bad')",
         ),
         (
-            {"granularity": "channel"},
-            "Received: granularity='channel' (layer 'bad')",
+            {"granularity": "kernel"},
+            "Argument `granularity` must be one of ['element', 'channel']. "
+            "Received: granularity='kernel' (layer 'bad')",
+        ),
+        (
+            {"threshold": "guess"},
+            "Argument `threshold` must be one of ['exact', 'sample']. "
+            "Received: threshold='guess' (layer 'bad')",
+        ),
+        (
+            {"update_every": 0},
+            "Argument `update_every` must be a positive integer. Received: "
+            "update_every=0 (layer 'bad')",
+        ),
+        (
+            {"update_every": 2.0},
+            "Received: update_every=2.0 (layer 'bad')",
+        ),
+        (
+            {"sparsity": ke.schedules.constant(1.0)},
+            "Received: sparsity=1.0 (layer 'bad')",
+        ),
+        (
+            {
+                "activation_sparsity": ke.schedules.constant(0.5),
+                "granularity": "channel",
+            },
+            "With granularity='channel' the argument `activation_sparsity` "
+            "must be a number: the shapes of the products follow from it. "
+            "Received: activation_sparsity=",
         ),
     ],
 )

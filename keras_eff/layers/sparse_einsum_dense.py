@@ -1,0 +1,164 @@
+"""Sparse weight and activation training (SWAT) for einsum layers."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_eff import flops
+from keras_eff.layers.sparse_layer import SparseLayer
+
+
+@keras.saving.register_keras_serializable("keras_eff")
+class SparseEinsumDense(SparseLayer):
+    """An `EinsumDense` layer that trains sparse (SWAT), for transformers.
+
+    Use it in place of `keras.layers.EinsumDense`, of which attention and
+    feed-forward blocks are made; `SparseDense` says how it trains and what it
+    does not give.
+
+    Args:
+        equation: string, as in `keras.layers.EinsumDense`.
+        output_shape: integer or tuple, likewise, without the batch axis.
+        sparsity: float in `[0, 1)`, or a `Schedule` of such numbers, which
+            the callback `SparsitySchedule` follows. Fraction of the weights
+            set to zero in the products. `0.0` is exactly `EinsumDense`.
+            Defaults to `0.8`.
+        activation_sparsity: the same, for the fraction of the inputs, over
+            the whole batch, set to zero in the weight gradient. `None` means
+            the same as `sparsity`. Defaults to `None`.
+        granularity: `"element"` or `"channel"`, as in `SparseDense`. A channel
+            is an entry of the axis that is summed over, of which there must
+            be one. Defaults to `"element"`.
+        update_every: as in `SparseDense`. Defaults to `1`.
+        threshold: as in `SparseDense`. Defaults to `"exact"`.
+        activation: as in `keras.layers.EinsumDense`, like all that follow.
+        bias_axes: string. Defaults to `None`, no bias.
+        kernel_initializer: Defaults to `"glorot_uniform"`.
+        bias_initializer: Defaults to `"zeros"`.
+        kernel_regularizer: Defaults to `None`. Acts on all weights.
+        bias_regularizer: Defaults to `None`.
+        activity_regularizer: Defaults to `None`.
+        kernel_constraint: Defaults to `None`. Acts on all weights.
+        bias_constraint: Defaults to `None`.
+        **kwargs: base layer arguments, such as `name` and `dtype`.
+
+    Call arguments:
+        inputs: Tensor of the shape that `equation` says.
+        training: bool, whether a selection may be stored.
+
+    Returns:
+        Tensor of the shape that `equation` and `output_shape` say.
+
+    Raises:
+        ValueError: if an argument breaks its rule; in `build`, if
+            `granularity="channel"` and the equation sums over more axes.
+
+    Example:
+    >>> import numpy as np
+    >>> layer = SparseEinsumDense("abc,cde->abde", (None, 2, 4), sparsity=0.5)
+    >>> tuple(layer(np.ones((3, 5, 8), "float32")).shape)
+    (3, 5, 2, 4)
+
+    Reference:
+    - [Raihan and Aamodt, 2020](https://arxiv.org/abs/2001.01969)
+    """
+
+    stock = keras.layers.EinsumDense
+
+    def __init__(
+        self,
+        equation,
+        output_shape,
+        sparsity=0.8,
+        activation_sparsity=None,
+        granularity="element",
+        update_every=1,
+        threshold="exact",
+        activation=None,
+        bias_axes=None,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        **kwargs,
+    ):
+        super().__init__(
+            sparsity,
+            activation_sparsity,
+            granularity,
+            update_every,
+            threshold,
+            activation,
+            kernel_initializer,
+            bias_initializer,
+            kernel_regularizer,
+            bias_regularizer,
+            activity_regularizer,
+            kernel_constraint,
+            bias_constraint,
+            **kwargs,
+        )
+        self.equation = equation
+        is_integer = isinstance(output_shape, int)
+        # `output_shape` is a property of Keras' layers.
+        self.partial_output_shape = (
+            (output_shape,) if is_integer else tuple(output_shape)
+        )
+        self.bias_axes = bias_axes
+
+    def build(self, input_shape):
+        # Keras' layer knows the shapes of an equation, and what its
+        # initializer makes of them.
+        stock = self.stock_layer()
+        stock.build(input_shape)
+        if self.granularity == "channel":
+            self.channel_axes = self._axes_of_the_sum()
+        self._add_weights(
+            stock.kernel.shape,
+            None if stock.bias is None else stock.bias.shape,
+            lambda shape, dtype: ops.cast(stock.kernel, dtype),
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape))
+
+    def product(self, inputs, kernel):
+        """Returns the einsum of inputs and kernel."""
+        return ops.einsum(self.equation, inputs, kernel)
+
+    def _axes_of_the_sum(self):
+        of_inputs, of_kernel, summed = self._letters()
+        if len(summed) != 1:
+            raise ValueError(
+                "With granularity='channel' the argument `equation` must sum "
+                "over one axis, the channels. Received: "
+                f"equation={self.equation!r} (layer {self.name!r})"
+            )
+        axis = of_inputs.index(summed[0])
+        if of_inputs.startswith("..."):
+            axis -= len(of_inputs)
+        return axis, of_kernel.index(summed[0])
+
+    def _letters(self):
+        """Returns the letters of inputs and kernel, and those summed over."""
+        factors, result = self.equation.replace(" ", "").split("->")
+        of_inputs, of_kernel = factors.split(",")
+        summed = [letter for letter in of_kernel if letter not in result]
+        return of_inputs, of_kernel, summed
+
+    def _dense_flops(self, input_shape, output_shape):
+        # Not of the output: Keras leaves sizes open that it could know.
+        of_inputs, of_kernel, _ = self._letters()
+        sizes = zip(of_kernel, self.kernel.shape, strict=True)
+        new = [size for letter, size in sizes if letter not in of_inputs]
+        return flops.matmul(math.prod(new), input_shape)
+
+    def get_config(self):
+        own = {
+            "equation": self.equation,
+            "output_shape": self.partial_output_shape,
+            "bias_axes": self.bias_axes,
+        }
+        return {**super().get_config(), **own}
