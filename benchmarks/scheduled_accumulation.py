@@ -55,7 +55,8 @@ def main():
                         data, shuffle=False, verbose=0
                     )
                     for key, model in models.items()
-                }
+                },
+                repeats=25,
             )
             rows.append(
                 {

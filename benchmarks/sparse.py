@@ -165,13 +165,19 @@ def fits():
     rows = []
     for net, batch in ((mlp, 256), (cnn, 16)):
         for mode, jit_compile in MODES:
-            runs = {"dense": fit_of(net, None, batch, jit_compile)}
-            for kind in KINDS:
-                if net is mlp and kind[0] == "kernel":
-                    continue
-                name = "{} {:.0%}".format(*kind)
-                runs[name] = fit_of(net, kind, batch, jit_compile)
-            times = harness.seconds(runs, repeats=5)
+            kinds = {"{} {:.0%}".format(*kind): kind for kind in KINDS}
+            if net is mlp:
+                del kinds["kernel 80%"]
+            # Where a model lies in memory can double its time for as long as
+            # it lives: each is built anew, and the best of three counts.
+            builds = []
+            for _ in range(3):
+                runs = {
+                    name: fit_of(net, kind, batch, jit_compile)
+                    for name, kind in {"dense": None, **kinds}.items()
+                }
+                builds.append(harness.seconds(runs, repeats=2))
+            times = {name: min(b[name] for b in builds) for name in builds[0]}
             rows.append(row_of({"net": net.__name__}, mode, times))
             print(rows[-1], flush=True)
     harness.record("sparse_fits", __doc__.splitlines()[0], rows)
