@@ -90,15 +90,7 @@ class SparseDense(SparseLayer):
         granularity="element",
         update_every=1,
         threshold="exact",
-        activation=None,
         use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
         **kwargs,
     ):
         super().__init__(
@@ -107,14 +99,6 @@ class SparseDense(SparseLayer):
             granularity,
             update_every,
             threshold,
-            activation,
-            kernel_initializer,
-            bias_initializer,
-            kernel_regularizer,
-            bias_regularizer,
-            activity_regularizer,
-            kernel_constraint,
-            bias_constraint,
             **kwargs,
         )
         if type(units) is not int or units <= 0:

@@ -75,15 +75,7 @@ class SparseEinsumDense(SparseLayer):
         granularity="element",
         update_every=1,
         threshold="exact",
-        activation=None,
         bias_axes=None,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
         **kwargs,
     ):
         super().__init__(
@@ -92,14 +84,6 @@ class SparseEinsumDense(SparseLayer):
             granularity,
             update_every,
             threshold,
-            activation,
-            kernel_initializer,
-            bias_initializer,
-            kernel_regularizer,
-            bias_regularizer,
-            activity_regularizer,
-            kernel_constraint,
-            bias_constraint,
             **kwargs,
         )
         self.equation = equation
