@@ -18,6 +18,7 @@ from typing import Any
 import keras
 
 from keras_eff import model_calls
+from keras_eff.einsum_equation import EinsumEquation as EinsumEquation
 from keras_eff.flop_records import CONVENTIONS as CONVENTIONS
 from keras_eff.flop_records import Flops as Flops
 from keras_eff.flop_records import LayerFlops as LayerFlops
@@ -96,10 +97,8 @@ def _dense(layer, input_shape, output_shape):
 
 @rule(keras.layers.EinsumDense)
 def _einsum_dense(layer, input_shape, output_shape):
-    of_kernel, of_output = layer.equation.split(",")[1].split("->")
-    sizes = zip(of_kernel, layer.kernel.shape, strict=True)
-    summed = [size for label, size in sizes if label not in of_output]
-    return Products(forward=matmul(math.prod(summed), output_shape))
+    equation = EinsumEquation.parse(layer.equation)
+    return Products(forward=equation.flops(input_shape, layer.kernel.shape))
 
 
 @rule(keras.layers.Conv1D)

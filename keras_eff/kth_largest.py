@@ -38,7 +38,8 @@ def num_kept(size, sparsity):
         density = (1.0 - ops.cast(sparsity, wide)) * (1.0 - 1e-6)
     if isinstance(size, int) and isinstance(density, float):
         return math.ceil(size * density)
-    return ops.cast(ops.ceil(ops.cast(size, wide) * density), "int32")
+    kept = ops.ceil(ops.cast(size, wide) * density)
+    return ops.maximum(ops.cast(kept, "int32"), 1)
 
 
 def kth_largest_magnitude(x, k, guess=None):
@@ -59,8 +60,7 @@ def kth_largest_magnitude(x, k, guess=None):
 
     Raises:
         TypeError: if `x` is not floating-point.
-        ValueError: if `k` is out of range, or if `x` contains NaN. Inside a
-            traced function nothing can raise: there NaN counts as larger than
+        ValueError: if `k` is out of range. NaN counts as larger than
             infinity, so that it is kept and stays visible.
 
     Example:
@@ -80,11 +80,6 @@ def kth_largest_magnitude(x, k, guess=None):
         raise ValueError(
             "Argument `k` must be between 1 and the number of entries. "
             f"Received: k={k}, x of shape {tuple(x.shape)}"
-        )
-    if is_known(ops.any(ops.isnan(x))):
-        raise ValueError(
-            "Argument `x` must not contain NaN: it has no magnitude to rank. "
-            f"Received: x of shape {tuple(x.shape)} with NaN"
         )
     integer, num_bits = _BITS[dtype]
     # `view` needs a static last axis: entries go in a column, (size, 1).
@@ -171,11 +166,3 @@ def size_of(x):
 def _static_size(x: Any) -> int | None:
     dimensions = tuple(ops.convert_to_tensor(x).shape)
     return None if None in dimensions else math.prod(dimensions)
-
-
-def is_known(condition: Any) -> bool:
-    """Returns whether a condition holds, as far as it can be known."""
-    try:
-        return bool(condition)
-    except TypeError:  # A symbolic tensor has no truth value yet.
-        return False

@@ -7,7 +7,6 @@ which end is kept is said by the caller and never implied here.
 import numpy as np
 from keras import ops
 
-from keras_eff.kth_largest import is_known
 from keras_eff.kth_largest import kth_largest_magnitude as kth_largest_magnitude
 from keras_eff.kth_largest import num_kept as num_kept
 from keras_eff.kth_largest import size_of as size_of
@@ -67,7 +66,7 @@ def el2n(probabilities, labels):
         targets = ops.cast(labels, "float32")
     else:
         flat = ops.cast(ops.reshape(labels, (-1,)), "int32")
-        if is_known(ops.any(flat < 0) | ops.any(flat >= classes)):
+        if _is_known(ops.any(flat < 0) | ops.any(flat >= classes)):
             raise ValueError(
                 "Argument `labels` must be classes from 0 on, below "
                 f"{classes}, the number of predictions. Received: labels "
@@ -144,3 +143,11 @@ def top_k(scores, k: int) -> np.ndarray:
         )
     descending = np.argsort(-scores.astype(np.float64), kind="stable")
     return np.sort(descending[:k])
+
+
+def _is_known(condition) -> bool:
+    """Returns whether a condition holds, as far as it can be known."""
+    try:
+        return bool(condition)
+    except TypeError:  # A symbolic tensor has no truth value yet.
+        return False

@@ -53,6 +53,13 @@ LAYERS = {
         input_shape=(6, 5),
         output_shape=(6, 9),
     ),
+    "SparseDense, low rank": LayerSetting(
+        lambda **kwargs: ke.layers.SparseDense(
+            4, sparsity=0.5, lora_rank=2, lora_alpha=3, **kwargs
+        ),
+        input_shape=(6, 5),
+        output_shape=(6, 4),
+    ),
     "SparseConv1D": LayerSetting(
         lambda **kwargs: ke.layers.SparseConv1D(
             4,

@@ -44,9 +44,14 @@ ROOMS = {
         "layers.sparse_einsum_dense",
         "layers.sparse_layer",
     },
-    "convert.sparsity": {"layers.sparse_conv", "layers.sparse_layer"},
+    "convert.sparsity": {
+        "layers.kernel_layer",
+        "layers.sparse_conv",
+        "layers.sparse_layer",
+    },
     "layers.sparse_layer": {
         "layers.convolution",
+        "layers.kernel_layer",
         "layers.pull_back",
         "layers.selection",
         "layers.sparse_conv",
@@ -61,7 +66,7 @@ ROOMS = {
         "optimizers.optimizer_wrapper",
     },
     "data.pruning": {"data.selection"},
-    "flops": {"flop_records", "model_calls"},
+    "flops": {"einsum_equation", "flop_records", "model_calls"},
     "scores": {"kth_largest"},
 }
 MAY_IMPORT_TENSORFLOW = (
@@ -139,6 +144,7 @@ def test_imports_follow_the_house(path):
 @by_module
 def test_the_vocabulary_needs_numpy_and_keras_alone(path):
     if name_of(path) in VOCABULARY | {
+        "einsum_equation",
         "flop_records",
         "kth_largest",
         "model_calls",

@@ -506,15 +506,7 @@ class SelfAttention(layers.MultiHeadAttention):
         return super().compute_output_spec(x, x)
 
 
-def with_lora():
-    dense = layers.Dense(2, name="d")
-    dense.build((None, 6))
-    dense.enable_lora(2)
-    return dense
-
-
 SKIPPED = {
-    "lora": (with_lora, [("d", "has LoRA weights")]),
     "quantized": (
         lambda: layers.Dense(2, name="d", dtype="int8_from_float32"),
         [("d", "is quantized to int8")],
@@ -642,6 +634,24 @@ def test_what_is_not_stripped_comes_with_its_reason(make, skipped):
     copy, report = ke.convert.strip_sparsity(model)
     assert report == ke.convert.Report((), (skipped,))
     assert_close(model, copy, 0)
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+def test_quantized_layers_are_copied(mode):
+    model = sequential()
+    name = model.layers[0].name
+    model.layers[0].quantize(mode)
+    sparse, report = ke.convert.sparsify(model, 0.0, keep_dense=None)
+    assert (name, f"is quantized to {mode}") in report.skipped
+    assert_close(model, sparse, 1e-6)
+
+
+def test_the_first_layer_may_be_sparse_already():
+    first = ke.layers.SparseDense(4, name="first")
+    model = chain(first, layers.Dense(3, name="second"))
+    _, report = ke.convert.sparsify(model)
+    assert report.skipped == (("first", "is sparse already"),)
+    assert report.converted == ("second",)
 
 
 def test_compile_state_is_kept():

@@ -283,5 +283,9 @@ def _fill(layer: Layer, clone: Layer, replacement: Replacement | None) -> None:
     if layer.built and replacement is not None and replacement.fill:
         replacement.fill(layer, clone)
         return
-    for variable, copy in zip(layer.variables, clone.variables, strict=True):
-        copy.assign(variable)
+    olds, news = layer.variables, clone.variables
+    names = [variable.name for variable in olds]
+    if len({*names}) == len(names):  # Quantized ones come in another order.
+        news = sorted(news, key=lambda new: names.index(new.name))
+    for old, new in zip(olds, news, strict=True):
+        new.assign(old)

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_eff import flops
 from keras_eff.convert.model_copy import layers_inside
 from keras_eff.layers.sparse_conv import SparseConv1D
 from keras_eff.layers.sparse_conv import SparseConv2D
@@ -30,11 +31,10 @@ def why_no_form(layer: keras.Operation) -> str | None:
     if isinstance(layer, tuple(SPARSE_FORMS)):
         if type(layer) not in SPARSE_FORMS:
             return f"{name} may have a rule of its own"
-        if layer.lora_enabled:
-            return "has LoRA weights"
         if layer.quantization_mode is not None:
             return f"is quantized to {layer.quantization_mode}"
-        if len(_kernel_letters(layer)) == 1:
+        is_einsum = isinstance(layer, keras.layers.EinsumDense)
+        if is_einsum and len(_equation_of(layer).kernel) == 1:
             return "its kernel is a vector"
         return None
     return f"{name} has no sparse form" if _has_matrix(layer) else None
@@ -53,22 +53,19 @@ def why_no_channels(layer: keras.layers.Layer) -> str | None:
         return f"groups={layer.groups} have channels of their own"
     axis = -2
     if isinstance(layer, keras.layers.EinsumDense):
-        letters, result = _kernel_letters(layer), layer.equation.split("->")[1]
-        summed = [letter for letter in letters if letter not in result]
-        if len(summed) != 1:
-            return f"sums over {len(summed)} axes, so it has no channels"
-        axis = letters.index(summed[0])
+        equation = _equation_of(layer)
+        if len(equation.summed) != 1:
+            return (
+                f"sums over {len(equation.summed)} axes, so it has no channels"
+            )
+        axis = equation.kernel.index(equation.summed)
     if layer.built and layer.kernel.shape[axis] < 2:
         return "has one input channel"
     return None
 
 
-def _kernel_letters(layer):
-    """Returns the axes of the kernel of an einsum, none for other layers."""
-    if not isinstance(layer, keras.layers.EinsumDense):
-        return ""
-    factors = layer.equation.replace(" ", "").split("->")[0]
-    return factors.split(",")[1]
+def _equation_of(layer):
+    return flops.EinsumEquation.parse(layer.equation)
 
 
 def _has_matrix(layer):

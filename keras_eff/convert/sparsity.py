@@ -15,11 +15,9 @@ from keras_eff.convert.report import Report
 from keras_eff.convert.sparse_forms import SPARSE_FORMS
 from keras_eff.convert.sparse_forms import why_no_form
 from keras_eff.convert.sparsity_plan import Plan
+from keras_eff.layers.kernel_layer import KERNEL_OBJECTS
 from keras_eff.layers.sparse_conv import SparseConv1D
 from keras_eff.layers.sparse_layer import SparseLayer
-
-# Arguments of Keras' layers that the sparse ones have not.
-_NOT_OURS = ("lora_rank", "lora_alpha", "quantization_config")
 
 
 def sparsify(
@@ -86,7 +84,7 @@ def sparsify(
     Returns:
         The new model and a `Report` with the sparsity of each layer, that of
         epoch 0. Skipped, each with its reason: what the arguments leave out,
-        layers with LoRA weights or quantized ones, subclasses, other layers
+        quantized layers, subclasses, other layers
         with matrices of their own, such as `DepthwiseConv2D`, what is inside
         another layer, such as `MultiHeadAttention`, and with `"channel"`
         layers with groups, sums over several axes or one input channel.
@@ -156,9 +154,10 @@ def strip_sparsity(
         model: Functional or Sequential `keras.Model`.
         compact: bool. Whether layers with `granularity="channel"` get the
             smaller kernel of the channels that are kept, after a
-            `keras.ops.take` of these; a `Sequential` that holds one becomes
-            Functional. `Dense` layers whose inputs have a mask keep their
-            size, for `take` drops masks. Defaults to `False`.
+            `keras.ops.take` of these. A `Sequential` that holds one, or an
+            instance of a subclass, then becomes a plain Functional model.
+            `Dense` layers whose inputs have a mask keep their size, for
+            `take` drops masks. Defaults to `False`.
 
     Returns:
         The new model and a `Report` with the fraction of zeros in the weights
@@ -198,15 +197,15 @@ def _sparse(layer, settings):
     kind = SPARSE_FORMS[type(layer)]
     if settings["granularity"] not in kind.granularities:
         settings = {**settings, "granularity": "element"}
-    config = {
-        name: value
-        for name, value in layer.get_config().items()
-        if name not in _NOT_OURS
-    }
+    config = layer.get_config()
+    for name in {*KERNEL_OBJECTS, "quantization_config"} & config.keys():
+        value = getattr(layer, name)
+        if not isinstance(value, keras.layers.Layer):  # an activation's own
+            config[name] = value  # which need not be registered
     sparsity = settings["sparsity"]
     return Replacement(
         kind(**config, **settings),
-        fill=lambda old, new: _set_weights(new, old.kernel, old.bias),
+        fill=_set_by_name,
         sparsity=float(sparsity(0) if callable(sparsity) else sparsity),
     )
 
@@ -217,15 +216,17 @@ def _stock(layer, compact):
     kernel = layer.sparse_kernel()
     channels, (of_inputs, of_kernel) = None, layer.channel_axes
     if compact and layer.granularity == "channel" and layer.selection:
-        weights = ops.convert_to_tensor(layer.kernel)
-        kept = ops.convert_to_numpy(layer.selection.of_weights(weights))
+        kept = layer.selection.of_weights(layer.merged_kernel())
+        kept = ops.convert_to_numpy(kept)
         if len(kept) < kernel.shape[of_kernel]:
             channels = tuple(kept.astype(int).tolist())
 
     def fill(old, new):
         is_small = new.kernel.shape != kernel.shape
         part = ops.take(kernel, channels, of_kernel) if is_small else kernel
-        _set_weights(new, part, old.bias)
+        new.kernel.assign(part)
+        if old.bias is not None:
+            new.bias.assign(old.bias)
 
     return Replacement(
         layer.stock_layer(),
@@ -236,10 +237,12 @@ def _stock(layer, compact):
     )
 
 
-def _set_weights(layer, kernel, bias):
-    layer.kernel.assign(kernel)
-    if bias is not None:
-        layer.bias.assign(bias)
+def _set_by_name(old, new):
+    """The sparse layer has the variables of the Keras layer, and its own."""
+    values = {variable.name: variable for variable in old.variables}
+    for variable in new.variables:
+        if variable.name in values:
+            variable.assign(values[variable.name])
 
 
 def _compile_like(model, copy):

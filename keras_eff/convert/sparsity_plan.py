@@ -113,7 +113,8 @@ class Plan:
         for path, layer in layers_of(model):
             layers.setdefault(id(layer), (path, layer))
         self._check_names(layers.values())
-        first = next((la for _, la in layers.values() if _has_form(la)), None)
+        kinds = (*SPARSE_FORMS, *SPARSE_FORMS.values())
+        first = next((la for _, la in layers.values() if type(la) in kinds), 0)
         reasons = {
             key: self._why_dense(path, layer, layer is first)
             for key, (path, layer) in layers.items()

@@ -81,6 +81,6 @@ class SparseConv(SparseLayer):
     def _dense_flops(self, input_shape, output_shape):
         return flops.matmul(math.prod(self.kernel.shape[:-1]), output_shape)
 
-    def get_config(self):
-        own = {name: getattr(self, name) for name in self._convolution}
-        return {**super().get_config(), **own}
+    def stock_arguments(self):
+        """Returns arguments of the convolution by name."""
+        return {name: getattr(self, name) for name in self._convolution}

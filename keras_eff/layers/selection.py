@@ -103,22 +103,20 @@ class Selection:
             thresholds. See `activation_threshold`.
         """
 
-        def select():
+        def select(near=(None, None)):
             return [
-                self._of_weights(kernel, *guesses[:1]),
-                self._of_activations(inputs, *guesses[1:]),
+                self._of_weights(kernel, near[0]),
+                self._of_activations(inputs, near[1]),
             ]
 
-        guesses = []
         if self._update_every == 1:
             return select()
         stored = [ops.convert_to_tensor(value) for value in self._stored]
         if not training:
             is_stored = ops.max(stored[0]) >= 0
             return ops.cond(is_stored, lambda: stored, select)
-        guesses = stored
         age = ops.convert_to_tensor(self._age)
-        kept = ops.cond(age == 0, select, lambda: stored)
+        kept = ops.cond(age == 0, lambda: select(stored), lambda: stored)
         for variable, value in zip(self._stored, kept, strict=True):
             variable.assign(value)
         self._age.assign((age + 1) % self._update_every)

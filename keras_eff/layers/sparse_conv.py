@@ -44,6 +44,8 @@ class SparseConv1D(SparseConv):
         activity_regularizer: Defaults to `None`.
         kernel_constraint: Defaults to `None`. Acts on all weights.
         bias_constraint: Defaults to `None`.
+        lora_rank: as in `SparseDense`. Defaults to `None`.
+        lora_alpha: as in `SparseDense`. Defaults to `None`.
         **kwargs: base layer arguments, such as `name` and `dtype`.
 
     Call arguments:
@@ -144,6 +146,8 @@ class SparseConv2D(SparseConv):
         activity_regularizer: Defaults to `None`.
         kernel_constraint: Defaults to `None`. Acts on all weights.
         bias_constraint: Defaults to `None`.
+        lora_rank: as in `SparseDense`. Defaults to `None`.
+        lora_alpha: as in `SparseDense`. Defaults to `None`.
         **kwargs: base layer arguments, such as `name` and `dtype`.
 
     Call arguments:

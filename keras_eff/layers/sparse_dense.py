@@ -25,8 +25,7 @@ class SparseDense(SparseLayer):
     theoretical, and selecting costs some time. The 3.3x of the paper is a
     simulated accelerator. `granularity="channel"` is smaller and faster
     products, and it is ours: no publication says what it does to accuracy.
-    The patent status of the method is not cleared. `Dense` arguments that are
-    not here: `lora_rank`, `lora_alpha` and `quantization_config`.
+    The patent status of the method is not cleared.
 
     Args:
         units: positive integer, size of the output.
@@ -56,6 +55,14 @@ class SparseDense(SparseLayer):
         activity_regularizer: Defaults to `None`.
         kernel_constraint: Defaults to `None`. Acts on all weights.
         bias_constraint: Defaults to `None`.
+        lora_rank: integer: the kernel is not trained, but two factors of
+            that rank are, which are added to it before weights are selected.
+            Defaults to `None`.
+        lora_alpha: number, the factors are scaled by `lora_alpha / lora_rank`.
+            Defaults to `None`, `lora_rank`.
+        quantization_config: kept for the Keras layer that
+            `keras_eff.convert.strip_sparsity` returns; this one trains in
+            floating point. Defaults to `None`.
         **kwargs: base layer arguments, such as `name` and `dtype`.
 
     Call arguments:
@@ -91,6 +98,7 @@ class SparseDense(SparseLayer):
         update_every=1,
         threshold="exact",
         use_bias=True,
+        quantization_config=None,
         **kwargs,
     ):
         super().__init__(
@@ -108,6 +116,7 @@ class SparseDense(SparseLayer):
             )
         self.units = units
         self.use_bias = use_bias
+        self.quantization_config = quantization_config
         self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
@@ -127,6 +136,7 @@ class SparseDense(SparseLayer):
     def _dense_flops(self, input_shape, output_shape):
         return flops.matmul(input_shape[-1], output_shape)
 
-    def get_config(self):
-        own = {"units": self.units, "use_bias": self.use_bias}
-        return {**super().get_config(), **own}
+    def stock_arguments(self):
+        """Returns arguments of `Dense` by name."""
+        names = ("units", "use_bias", "quantization_config")
+        return {name: getattr(self, name) for name in names}

@@ -1,7 +1,5 @@
 """Sparse weight and activation training (SWAT) for einsum layers."""
 
-import math
-
 import keras
 from keras import ops
 
@@ -41,6 +39,14 @@ class SparseEinsumDense(SparseLayer):
         activity_regularizer: Defaults to `None`.
         kernel_constraint: Defaults to `None`. Acts on all weights.
         bias_constraint: Defaults to `None`.
+        lora_rank: integer: the kernel is not trained, but two factors of
+            that rank are, which are added to it before weights are selected.
+            Defaults to `None`.
+        lora_alpha: number, the factors are scaled by `lora_alpha / lora_rank`.
+            Defaults to `None`, `lora_rank`.
+        quantization_config: kept for the Keras layer that
+            `keras_eff.convert.strip_sparsity` returns; this one trains in
+            floating point. Defaults to `None`.
         **kwargs: base layer arguments, such as `name` and `dtype`.
 
     Call arguments:
@@ -76,6 +82,7 @@ class SparseEinsumDense(SparseLayer):
         update_every=1,
         threshold="exact",
         bias_axes=None,
+        quantization_config=None,
         **kwargs,
     ):
         super().__init__(
@@ -93,18 +100,20 @@ class SparseEinsumDense(SparseLayer):
             (output_shape,) if is_integer else tuple(output_shape)
         )
         self.bias_axes = bias_axes
+        self.quantization_config = quantization_config
 
     def build(self, input_shape):
-        # Keras' layer knows the shapes of an equation, and what its
-        # initializer makes of them.
-        stock = self.stock_layer()
-        stock.build(input_shape)
+        equation = flops.EinsumEquation.parse(self.equation)
         if self.granularity == "channel":
-            self.channel_axes = self._axes_of_the_sum()
+            self.channel_axes = self._axes_of_the_sum(equation, input_shape)
+        shapes = input_shape, self.compute_output_shape(input_shape)
+        bias_shape = None
+        if self.bias_axes is not None:
+            bias_shape = equation.bias_shape(self.bias_axes, *shapes)
         self._add_weights(
-            stock.kernel.shape,
-            None if stock.bias is None else stock.bias.shape,
-            lambda shape, dtype: ops.cast(stock.kernel, dtype),
+            equation.kernel_shape(*shapes),
+            bias_shape,
+            self._initializer_for(equation),
         )
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape))
 
@@ -112,37 +121,46 @@ class SparseEinsumDense(SparseLayer):
         """Returns the einsum of inputs and kernel."""
         return ops.einsum(self.equation, inputs, kernel)
 
-    def _axes_of_the_sum(self):
-        of_inputs, of_kernel, summed = self._letters()
-        if len(summed) != 1:
+    def _axes_of_the_sum(self, equation, input_shape):
+        if len(equation.summed) != 1:
             raise ValueError(
                 "With granularity='channel' the argument `equation` must sum "
                 "over one axis, the channels. Received: "
                 f"equation={self.equation!r} (layer {self.name!r})"
             )
-        axis = of_inputs.index(summed[0])
-        if of_inputs.startswith("..."):
-            axis -= len(of_inputs)
-        return axis, of_kernel.index(summed[0])
+        equation = equation.spelled_out(len(input_shape))
+        return (
+            equation.inputs.index(equation.summed),
+            equation.kernel.index(equation.summed),
+        )
 
-    def _letters(self):
-        """Returns the letters of inputs and kernel, and those summed over."""
-        factors, result = self.equation.replace(" ", "").split("->")
-        of_inputs, of_kernel = factors.split(",")
-        summed = [letter for letter in of_kernel if letter not in result]
-        return of_inputs, of_kernel, summed
+    def _initializer_for(self, equation):
+        """Tells an initializer that scales by axes which they are, as Keras."""
+        initializer = self.kernel_initializer
+        if not isinstance(initializer, keras.initializers.VarianceScaling):
+            return initializer
+        if None not in (initializer.input_axes, initializer.output_axes):
+            return initializer
+        axes = {True: [], False: []}
+        for axis, letter in enumerate(equation.kernel):
+            axes[letter in equation.output].append(axis)
+        config = {
+            **initializer.get_config(),
+            "seed": initializer.seed,  # as drawn, where none was given
+            "input_axes": axes[False],
+            "output_axes": axes[True],
+        }
+        return type(initializer).from_config(config)
 
     def _dense_flops(self, input_shape, output_shape):
-        # Not of the output: Keras leaves sizes open that it could know.
-        of_inputs, of_kernel, _ = self._letters()
-        sizes = zip(of_kernel, self.kernel.shape, strict=True)
-        new = [size for letter, size in sizes if letter not in of_inputs]
-        return flops.matmul(math.prod(new), input_shape)
+        equation = flops.EinsumEquation.parse(self.equation)
+        return equation.flops(input_shape, self.kernel.shape)
 
-    def get_config(self):
-        own = {
+    def stock_arguments(self):
+        """Returns arguments of `EinsumDense` by name."""
+        return {
             "equation": self.equation,
             "output_shape": self.partial_output_shape,
             "bias_axes": self.bias_axes,
+            "quantization_config": self.quantization_config,
         }
-        return {**super().get_config(), **own}

@@ -8,19 +8,11 @@ from keras import ops
 from keras_eff import flops
 from keras_eff import schedules
 from keras_eff.layers import swat
+from keras_eff.layers.kernel_layer import KERNEL_OBJECTS
+from keras_eff.layers.kernel_layer import KernelLayer
 from keras_eff.layers.selection import Selection
 from keras_eff.savings import Saving
 
-_SERIALIZERS = {
-    "activation": keras.activations,
-    "kernel_initializer": keras.initializers,
-    "bias_initializer": keras.initializers,
-    "kernel_regularizer": keras.regularizers,
-    "bias_regularizer": keras.regularizers,
-    "activity_regularizer": keras.regularizers,
-    "kernel_constraint": keras.constraints,
-    "bias_constraint": keras.constraints,
-}
 # What these layers have and Keras' own have not.
 SPARSE_ARGUMENTS = (
     "sparsity",
@@ -29,13 +21,16 @@ SPARSE_ARGUMENTS = (
     "update_every",
     "threshold",
 )
+# Arguments that may be objects, which a configuration holds serialized.
+_OBJECTS = {"sparsity", "activation_sparsity", "quantization_config"}
 
 
-class SparseLayer(keras.layers.Layer):
+class SparseLayer(KernelLayer):
     """A layer with a product that is sparse in weights and activations.
 
     A subclass has `product(inputs, kernel)`, linear in each; `build` calls
-    `_add_weights`. `stock` is the class of the Keras layer that it stands for.
+    `_add_weights`. `stock` is the class of the Keras layer that it stands for,
+    `stock_arguments()` are those of it that not all such layers have.
 
     Args:
         sparsity: float in `[0, 1)`, or `Schedule` of such numbers.
@@ -43,15 +38,7 @@ class SparseLayer(keras.layers.Layer):
         granularity: string, one of `granularities`.
         update_every: positive integer, training steps a selection lasts.
         threshold: `"exact"` or `"sample"`, for activations.
-        activation: as in Keras' layers, like all that follow.
-        kernel_initializer: initializer.
-        bias_initializer: initializer.
-        kernel_regularizer: regularizer.
-        bias_regularizer: regularizer.
-        activity_regularizer: regularizer.
-        kernel_constraint: constraint.
-        bias_constraint: constraint.
-        **kwargs: base layer arguments, such as `name` and `dtype`.
+        **kwargs: arguments of `KernelLayer`.
 
     Raises:
         ValueError: if an argument breaks its rule.
@@ -69,31 +56,16 @@ class SparseLayer(keras.layers.Layer):
         granularity,
         update_every,
         threshold,
-        activation=None,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
         **kwargs,
     ):
-        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        super().__init__(**kwargs)
         self.sparsity = sparsity
         self.activation_sparsity = activation_sparsity
         self.granularity = granularity
         self.update_every = update_every
         self.threshold = threshold
         self._check_arguments()
-        self.activation = keras.activations.get(activation)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
-        self.bias = self.selection = None
+        self.selection = None
 
     @property
     def asked_sparsities(self):
@@ -104,29 +76,13 @@ class SparseLayer(keras.layers.Layer):
         return {"sparsity": of_weights, "activation_sparsity": of_activations}
 
     def _add_weights(self, kernel_shape, bias_shape, initializer=None):
-        """Creates the weights of the Keras layer, then the selection's."""
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=kernel_shape,
-            initializer=initializer or self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            # Half types make many magnitudes tie, and ties keep more: the
-            # selection is made on the full-precision weights.
-            autocast=False,
-        )
-        if bias_shape is not None:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=bias_shape,
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+        super()._add_weights(kernel_shape, bias_shape, initializer)
         if any(value != 0 for value in self.asked_sparsities.values()):
             self.selection = Selection(self)
 
     def call(self, inputs, training=None):
+        if not keras.backend.is_float_dtype(inputs.dtype):
+            inputs = ops.cast(inputs, self.compute_dtype)
         x = self._sparse_product(inputs, training)
         if self.bias is not None:
             x = ops.add(x, self._bias_of(x))
@@ -136,10 +92,9 @@ class SparseLayer(keras.layers.Layer):
         return x if self.activation is None else self.activation(x)
 
     def _sparse_product(self, inputs, training):
+        kernel = self.merged_kernel()
         if self.selection is None:
-            kernel = ops.cast(self.kernel, self.compute_dtype)
-            return self.product(inputs, kernel)
-        kernel = ops.cast(self.kernel, self.variable_dtype)
+            return self.product(inputs, ops.cast(kernel, self.compute_dtype))
         kept = self.selection(inputs, kernel, training)
         if self.granularity == "channel":
             return swat.channel_product(
@@ -160,7 +115,7 @@ class SparseLayer(keras.layers.Layer):
         Returns:
             Tensor of the shape and dtype of `kernel`.
         """
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = self.merged_kernel()
         if self.selection is None:
             return kernel
         kept = self.selection.of_weights(kernel)
@@ -172,14 +127,19 @@ class SparseLayer(keras.layers.Layer):
         return self.bias
 
     def stock_layer(self):
-        """Returns the Keras layer that this one stands for, not built."""
-        config = self.get_config()
-        for name in SPARSE_ARGUMENTS:
-            del config[name]
-        # The same, not copies: those would draw a seed and move all others.
-        for name in ("kernel_initializer", "bias_initializer"):
-            config[name] = getattr(self, name)
-        return self.stock.from_config(config)
+        """Returns the Keras layer that this one stands for, not built.
+
+        It has no adapter of low rank: `sparse_kernel` is merged with it.
+        """
+        return self.stock(
+            **self.stock_arguments(),
+            # The same, not copies: those would draw a seed and move all
+            # others, and what is not registered has no copy.
+            **{name: getattr(self, name) for name in KERNEL_OBJECTS},
+            name=self.name,
+            dtype=self.dtype_policy,
+            trainable=self.trainable,
+        )
 
     def compute_output_shape(self, input_shape):
         return self.stock_layer().compute_output_shape(input_shape)
@@ -204,11 +164,11 @@ class SparseLayer(keras.layers.Layer):
 
         Two records: what the multiplications with non-zeros cost
         (theoretical), and what the hardware executes: all of them, except
-        with `granularity="channel"`. Empty before `build`, and where an inner
-        axis has no static size.
+        with `granularity="channel"`. Empty before `build`, where an inner
+        axis has no static size, and with `lora_rank`, as in `flops.count`.
         """
         shape = (self.get_build_config() or {}).get("input_shape")
-        if shape is None or None in shape[1:]:
+        if shape is None or None in shape[1:] or self.lora_enabled:
             return []
         cost = self.products(shape).flops("matmul")
         rates = {
@@ -240,22 +200,19 @@ class SparseLayer(keras.layers.Layer):
         return 1
 
     def get_config(self):
-        return {
+        config = {
             **super().get_config(),
-            **{
-                name: keras.saving.serialize_keras_object(getattr(self, name))
-                for name in SPARSE_ARGUMENTS
-            },
-            **{
-                name: module.serialize(getattr(self, name))
-                for name, module in _SERIALIZERS.items()
-            },
+            **{name: getattr(self, name) for name in SPARSE_ARGUMENTS},
+            **self.stock_arguments(),
         }
+        for name in _OBJECTS & config.keys():
+            config[name] = keras.saving.serialize_keras_object(config[name])
+        return config
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        for name in {"sparsity", "activation_sparsity"} & config.keys():
+        for name in _OBJECTS & config.keys():
             config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
 

@@ -201,11 +201,11 @@ def threshold_of(x, sparsity, guess=None, sample=False):
             distances, in place of all; the fraction kept is then right to
             about 0.003.
     """
-    if isinstance(sparsity, numbers.Real) and sparsity == 0:
+    known = (sparsity, scores.size_of(x))  # the size of an empty batch
+    if 0 in [value for value in known if isinstance(value, numbers.Real)]:
         return ops.zeros((), x.dtype)  # the smallest may not be, later
-    if sample:
-        x = ops.reshape(x, (-1,))[:: _stride_of(x)]
-        x = ops.reshape(x, (-1,))  # TensorFlow lost sight of its rank
+    if sample:  # Reshaped again: TensorFlow loses sight of its rank.
+        x = ops.reshape(ops.reshape(x, (-1,))[:: _stride_of(x)], (-1,))
     k = scores.num_kept(scores.size_of(x), sparsity)
     threshold = scores.kth_largest_magnitude(x, k, guess)
     return ops.where(sparsity > 0, threshold, ops.zeros_like(threshold))

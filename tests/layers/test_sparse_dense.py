@@ -225,7 +225,7 @@ def test_a_mask_passes_through():
     assert y._keras_mask is not None
 
 
-def test_dense_weights_load_and_back():
+def test_dense_weights_are_set_and_back():
     _, kernel, bias, _ = data()
     sparse = layer_with(kernel, bias, sparsity=0.5)
     dense = keras.layers.Dense(4)
