@@ -32,6 +32,7 @@ ROOMS = {
     },
     "callbacks.savings_ledger": {
         "callbacks.epoch_counts",
+        "callbacks.flops_account",
         "callbacks.savings_events",
         "callbacks.savings_file",
         "callbacks.savings_table",
@@ -50,6 +51,7 @@ ROOMS = {
         "layers.sparse_layer",
     },
     "layers.sparse_layer": {
+        "layers.bit_relu",
         "layers.convolution",
         "layers.kernel_layer",
         "layers.pull_back",
@@ -235,6 +237,7 @@ def test_every_source_file_has_a_test_file():
         "convolution": "sparse_conv",
         "demo_table": "demo",
         "epoch_counts": "savings_ledger",
+        "flops_account": "savings_ledger",
         "flop_records": "flops",
         "gather": "convert_sparsity",
         "ghosts": "convert",

@@ -1,10 +1,12 @@
-"""Examples, updates and seconds of one epoch of `fit`, as they are counted."""
+"""Examples, updates and seconds of the epochs of `fit`."""
 
 import time
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_eff.callbacks.flops_account import FlopsAccount
 
 
 class EpochCounts:
@@ -18,29 +20,44 @@ class EpochCounts:
         epoch: integer, the epoch's number.
         model: `keras.Model` in training.
         steps: integer, the epoch's steps, or `None` if unknown.
+        account: `FlopsAccount`, told when the last step is done.
     """
 
-    def __init__(self, epoch: int, model: keras.Model, steps: int | None):
+    def __init__(
+        self,
+        epoch: int,
+        model: keras.Model,
+        steps: int | None,
+        account: FlopsAccount,
+    ):
         self.epoch = epoch
         self._steps = steps
+        self._account = account
         self.num_steps = 0
+        self._is_read = False
         self._examples: int | None = None
         self._iterations = _read(model.optimizer.iterations)
         self._started = time.perf_counter()
 
     def on_batch_end(self, batch: int, model: keras.Model) -> None:
-        """Counts steps, and examples when the last step is done."""
+        """Counts steps, and reads the rest when the last step is done."""
         # With `steps_per_execution` the last index can be past the end.
         steps = self._steps
         done = batch + 1 if steps is None else min(batch + 1, steps)
         self.num_steps = int(done)
         if steps is not None and self.num_steps == steps:
-            self.read_examples(model)
+            self.read(model)
 
-    def read_examples(self, model: keras.Model) -> None:
-        """Reads the loss metric, before validation or a callback resets it."""
-        if self._examples is None:
+    def read(self, model: keras.Model) -> None:
+        """Reads examples and FLOPs, once.
+
+        Before validation or a callback resets the metric, and before a
+        callback sets the sparsity of the next epoch.
+        """
+        if not self._is_read:
+            self._is_read = True
             self._examples = _examples_in(model.metrics)
+            self._account.read(model)
 
     def pause(self) -> None:
         """Stops the clock, for validation."""
@@ -53,7 +70,7 @@ class EpochCounts:
     def close(self, model: keras.Model) -> dict[str, Any]:
         """Returns the counts; `examples` is `None` if nothing counts them."""
         seconds = time.perf_counter() - self._started
-        self.read_examples(model)
+        self.read(model)
         updates = _read(model.optimizer.iterations) - self._iterations
         if self._steps is None:
             # Keras up to 3.15.1 counts one iteration too many where an epoch
@@ -68,6 +85,7 @@ class EpochCounts:
             "examples": examples,
             "updates": updates,
             "seconds": seconds,
+            "flops_per_example": self._account.close(examples),
         }
 
 

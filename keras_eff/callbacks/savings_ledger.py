@@ -8,12 +8,11 @@ import numpy as np
 import rich.console
 import rich.table
 
-from keras_eff import flops
-from keras_eff import model_calls
 from keras_eff import savings as _savings
 from keras_eff.callbacks import savings_file
 from keras_eff.callbacks import savings_table
 from keras_eff.callbacks.epoch_counts import EpochCounts
+from keras_eff.callbacks.flops_account import FlopsAccount
 from keras_eff.callbacks.savings_events import SavingsEvents
 from keras_eff.savings import Saving
 from keras_eff.savings import Source
@@ -27,9 +26,11 @@ class SavingsLedger(keras.callbacks.Callback):
 
     Examples, updates and seconds (of training, without validation) are counted
     while `fit` runs. FLOPs are these examples times those that `flops.count`
-    derives from the model, theoretical and executed apart. What the run would
-    have used without the techniques (`planned`) follows from the records of
-    the sources; layers that can tell their savings are found in the model.
+    derives from the model, theoretical and executed apart: in each epoch with
+    the sparsity of its last step, so that schedules are followed. What the run
+    would have used without the techniques (`planned`) follows from the records
+    of the sources; layers that can tell their savings are found in the model,
+    and their rates are means over the examples so far.
 
     With `log_dir` each epoch writes TensorBoard scalars to
     `<log_dir>/efficiency` (`keras_eff/<quantity>/{used,planned,saved_pct}`,
@@ -40,8 +41,11 @@ class SavingsLedger(keras.callbacks.Callback):
     is passed as `baseline`. The sources hold for all that the ledger counts:
     a second `fit` on other data needs a ledger of its own. The loss metric
     counts the examples, up to 2**24 an epoch exactly; another callback that
-    evaluates between two batches resets it. Under a distribution strategy of
-    several workers every worker keeps its own ledger.
+    evaluates between two batches resets it. A sparsity that moves within an
+    epoch, as by `SparsitySchedule("momentum", every=...)`, counts as if it had
+    been the last one all along. A new process needs a new ledger with a
+    `log_dir` of its own, also where it resumes a model. Under a distribution
+    strategy of several workers every worker keeps its own ledger.
 
     Args:
         log_dir: path of the run, without the files of another ledger. `None`
@@ -55,7 +59,8 @@ class SavingsLedger(keras.callbacks.Callback):
 
     Raises:
         TypeError: if a source has no `savings`.
-        ValueError: if `baseline` is no `savings.json` of this schema.
+        ValueError: if `baseline` is no `savings.json` of this schema; in
+            `fit`, if the ledger has counted another model.
         FileExistsError: in `fit`, if `log_dir` has another ledger's files.
 
     Example:
@@ -89,22 +94,21 @@ class SavingsLedger(keras.callbacks.Callback):
             self._seconds_per_example = savings_file.seconds_per_example(
                 baseline
             )
-        self._flops: flops.Report | None = None
-        self._layers: list[tuple[str, Source]] = []  # once a call
-        self._not_counted: dict[str, str] = {}
+        self._flops = FlopsAccount()
+        self._skipped: dict[str, str] = {}
         self._history: list[dict[str, Any]] = []
         self._events: SavingsEvents | None = None
         self._running: EpochCounts | None = None
 
     def records(self) -> list[tuple[str, Saving]]:
-        """Returns `(source, record)` of all layers and sources so far."""
-        named = [
-            *self._layers,
-            *((type(source).__name__, source) for source in self.sources),
-        ]
-        return [
-            (name, saving)
-            for name, source in named
+        """Returns `(source, record)` of all layers and sources so far.
+
+        A layer comes once a call. Its rates are means over the examples of
+        the epochs so far, where `layer.savings()` has those of the moment.
+        """
+        return self._flops.records() + [
+            (type(source).__name__, saving)
+            for source in self.sources
             for saving in source.savings()
         ]
 
@@ -144,6 +148,7 @@ class SavingsLedger(keras.callbacks.Callback):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the content of `savings.json`."""
+        report = self._flops.report
         return {
             **savings_file.header(),
             "baseline": {
@@ -155,7 +160,7 @@ class SavingsLedger(keras.callbacks.Callback):
                 for quantity, total in self.totals().items()
             },
             "not_counted": self._not_counted,
-            "flops_per_example": self._flops and self._flops.to_dict(),
+            "flops_per_example": report and report.to_dict(),
             "savings": [
                 {"source": name, **saving.to_dict()}
                 for name, saving in self.records()
@@ -175,26 +180,24 @@ class SavingsLedger(keras.callbacks.Callback):
         if self.log_dir is not None and not self._history:
             events = self._path.with_name(SavingsEvents.FOLDER)
             savings_file.check_absent(self._path, events)
-        if self.model.built:
-            self._count_flops()
+        self._flops.open(self.model)
         if self._running is not None and self._running.num_steps:
             # An exception ended it. What the optimizer and the metrics hold by
             # now may be another run's.
             reason = f"interrupted after {self._running.num_steps} steps"
-            self._not_counted[f"an epoch {self._running.epoch}"] = reason
+            self._skipped[f"an epoch {self._running.epoch}"] = reason
         self._running = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._running = EpochCounts(
-            epoch, self.model, (self.params or {}).get("steps")
-        )
+        steps = (self.params or {}).get("steps")
+        self._running = EpochCounts(epoch, self.model, steps, self._flops)
 
     def on_train_batch_end(self, batch, logs=None):
         self._running.on_batch_end(batch, self.model)
 
     def on_test_begin(self, logs=None):
         if self._running is not None:
-            self._running.read_examples(self.model)
+            self._running.read(self.model)
             self._running.pause()
 
     def on_test_end(self, logs=None):
@@ -203,8 +206,6 @@ class SavingsLedger(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._close_epoch(logs or {})
-        if self._flops is None:  # A model without `Input` is built by now.
-            self._count_flops()
         if self.log_dir is not None:
             self._write_events()
             savings_file.write(self._path, self.to_dict())
@@ -226,7 +227,8 @@ class SavingsLedger(keras.callbacks.Callback):
         words = "measured" if total.measured else "derived"
         if "theoretical" in quantity:
             words = "theoretical"
-        is_partial = self._flops is not None and self._flops.unsupported
+        report = self._flops.report
+        is_partial = report is not None and report.unsupported
         is_flops = quantity.startswith("flops")
         return f"{words}, in part" if is_flops and is_partial else words
 
@@ -234,7 +236,7 @@ class SavingsLedger(keras.callbacks.Callback):
         counts = self._running.close(self.model)
         self._running = None
         if counts["examples"] is None:
-            self._not_counted["examples"] = "no metric `loss` counts them"
+            self._skipped["examples"] = "no metric `loss` counts them"
         quality = {
             name: float(value)
             for name, value in logs.items()
@@ -246,30 +248,17 @@ class SavingsLedger(keras.callbacks.Callback):
     def _path(self) -> pathlib.Path:
         return pathlib.Path(self.log_dir) / "savings.json"
 
-    def _count_flops(self) -> None:
-        try:
-            report = flops.count(self.model)
-        except ValueError as error:
-            self._not_counted["flops"] = str(error)
-            return
-        self._not_counted.pop("flops", None)
-        if self._flops is not None and self._flops.training != report.training:
-            raise ValueError(
-                "A ledger keeps the account of one model. Received: a model "
-                f"of {report.training:,} training FLOPs an example after one "
-                f"of {self._flops.training:,}"
-            )
-        self._flops = report
-        self._layers = [
-            (path, layer)
-            for path, layer, _ in model_calls.calls_of(self.model)
-            if isinstance(layer, Source)
-        ]
-        for row in report.unsupported:
-            self._not_counted[row.path] = row.reason
+    @property
+    def _not_counted(self) -> dict[str, str]:
+        report, reasons = self._flops.report, dict(self._skipped)
+        if self._flops.error is not None:
+            reasons["flops"] = self._flops.error
+        for row in report.unsupported if report else ():
+            reasons[row.path] = row.reason
+        return reasons
 
     def _rates(self) -> dict[str, tuple[float, float]]:
-        report = self._flops
+        report = self._flops.report
         if report is None or "examples" in self._not_counted:
             return {}
         planned = report.dense_training

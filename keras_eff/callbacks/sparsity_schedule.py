@@ -10,19 +10,27 @@ import numpy as np
 from keras import ops
 
 _MOST_KEPT = 0.99  # of a layer; Raihan and Aamodt's cap
+_LEAST_KEPT = 1  # weight of a layer: none would cut the model in two
 
 
 class SparsitySchedule(keras.callbacks.Callback):
     """Sets the sparsity of layers whose `sparsity` is a schedule.
 
-    Without it they train at the value of epoch 0. Layers with a number as
-    `sparsity` are left alone.
+    Without it they train at the value of epoch 0. `activation_sparsity` may
+    be a schedule as well. Numbers are left alone. So are frozen layers
+    (`trainable=False`): they keep the sparsity that they were trained to.
 
-    With `distribution="momentum"` all such layers share one budget of kept
-    weights, what their schedules give at that epoch together. A layer whose
-    weights are on the move gets more of it:
+    With `distribution="momentum"` the layers whose `sparsity` is a schedule
+    share one budget of kept weights, what their schedules give at that epoch
+    together. A layer whose weights are on the move gets more of it:
 
-        kept(layer) ~ mean |momentum of its kept weights|, at most 0.99
+        kept(layer) ~ mean |momentum of its kept weights|
+
+    at least one weight and at most 0.99 of the layer. An `activation_sparsity`
+    of None goes with the weights; else it has its own number or schedule.
+
+    The log `sparsity` is the fraction of zeros among the weights of the layers
+    whose `sparsity` is a schedule, at the end of an epoch.
 
     What it does not give: speed. The sparsity of `granularity="channel"`,
     which does, cannot change.
@@ -30,15 +38,19 @@ class SparsitySchedule(keras.callbacks.Callback):
     Args:
         distribution: `None`: each layer follows its own schedule. `"momentum"`
             shares the budget anew. Defaults to `None`.
-        every: integer, training steps between two distributions by momentum.
-            `None` makes one at the start of each epoch. Defaults to `None`.
+        every: integer, training steps between two distributions by momentum,
+            counted from the start of the epoch, where there always is one.
+            Within `steps_per_execution` it waits for the next execution.
+            `None`: those of the epochs alone. Defaults to `None`.
         layers: sequence of sparse layers, such as those within a layer of
             your own. `None` means those that `model.layers` shows, nested
             models opened. Defaults to `None`.
 
     Raises:
-        ValueError: if an argument breaks its rule; in `fit`, if there is no
-            layer with a schedule, or the optimizer keeps no momentum.
+        ValueError: if an argument breaks its rule; in `fit`, if no layer that
+            trains has a schedule, or a model that is not built starts at a
+            later epoch than 0; after the first step, if the optimizer keeps
+            no momentum of a kernel (there is none with `lora_rank`).
 
     Example:
     >>> import keras_eff as ke
@@ -84,98 +96,160 @@ class SparsitySchedule(keras.callbacks.Callback):
         self.every = every
         self.layers = layers
         self._moving: list[keras.layers.Layer] = []
-        self._steps = 0
+        self._epoch: int | None = None
+        self._due = 0  # step of the epoch
 
     def on_train_begin(self, logs=None):
-        layers = self.layers or _sparse_layers(self.model.layers)
-        self._moving = [layer for layer in layers if _variables(layer)]
-        self._steps = 0
-        if not self._moving:
+        layers = self.model.layers if self.layers is None else self.layers
+        self._moving = _moving_layers(layers)
+        self._epoch = None
+        needed = self._moving
+        if self.distribution is not None:
+            needed = [layer for layer in needed if _is_pruned(layer)]
+        if not needed:
             raise ValueError(
-                "`SparsitySchedule` needs a sparse layer with a Schedule as "
-                "`sparsity`; pass `layers=` if it is within a layer of your "
-                f"own. Received: model {self.model.name!r} without one"
+                "`SparsitySchedule` needs a sparse layer that trains, with a "
+                "Schedule as `sparsity`; without momentum, one as "
+                "`activation_sparsity` will do. Pass `layers=` if it is within "
+                f"a layer of your own. Received: model {self.model.name!r} "
+                f"without one, distribution={self.distribution!r}"
             )
 
     def on_epoch_begin(self, epoch, logs=None):
+        if self._epoch is None and epoch > 0:
+            self._check_built(epoch)
+        self._epoch = epoch
+        momenta = self._momenta()  # of what has been kept up to now
         for layer in self._moving:
             layer.set_epoch(epoch)
-        self._budget = sum(
-            (1 - _sparsity(layer)) * _size(layer) for layer in self._moving
-        )
-        if self.distribution is not None:
-            self._distribute()
+        self._distribute(momenta)
+        self._due = self.every or 0
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self.every is not None:
-            if self._steps % self.every == 0:
-                self._distribute()
-            self._steps += self.model.steps_per_execution
+        if self.every is not None and batch >= self._due:
+            self._distribute(self._momenta())
+            self._due = (batch // self.every + 1) * self.every
 
     def on_epoch_end(self, epoch, logs=None):
-        if logs is not None:
-            sizes = [_size(layer) for layer in self._moving]
-            sparsities = [_sparsity(layer) for layer in self._moving]
+        pruned = self._pruned()
+        if logs is not None and pruned:
+            sizes = [_size(layer) for layer in pruned]
+            sparsities = [_weight_sparsity(layer) for layer in pruned]
             logs["sparsity"] = float(np.average(sparsities, weights=sizes))
 
-    def _distribute(self):
+    def _check_built(self, epoch):
+        for layer in self._moving:
+            if not layer.built:
+                raise ValueError(
+                    "A model must be built before a `fit` that starts at a "
+                    "later epoch: its sparse layers are born with the value "
+                    "of epoch 0. Add an `Input`, or call the model once. "
+                    f"Received: initial_epoch={epoch} (layer {layer.name!r})"
+                )
+
+    def _pruned(self):
+        """Returns the layers with weights whose sparsity is a schedule."""
+        return [
+            layer for layer in self._moving if layer.built and _is_pruned(layer)
+        ]
+
+    def _momenta(self):
+        """Returns a number a layer; none where no momentum is asked for."""
         optimizer = _innermost(self.model.optimizer)
-        if not optimizer.built:  # before the first step nothing moves
-            return
+        if self.distribution is None or not optimizer.built:
+            return []  # before the first step nothing moves
         slots = {variable.name: variable for variable in optimizer.variables}
-        weights = [_mean_momentum(layer, slots) for layer in self._moving]
-        sizes = [_size(layer) for layer in self._moving]
-        kept = shares_of(self._budget, weights, sizes)
-        for layer, count, size in zip(self._moving, kept, sizes, strict=True):
-            for variable in _variables(layer):
-                variable.assign(1 - count / size)
+        return [_mean_momentum(layer, slots) for layer in self._pruned()]
+
+    def _distribute(self, momenta):
+        if not momenta:
+            return
+        layers = self._pruned()
+        sizes = [_size(layer) for layer in layers]
+        budget = sum(
+            (1 - layer.asked_sparsities["sparsity"](self._epoch)) * size
+            for layer, size in zip(layers, sizes, strict=True)
+        )
+        kept = shares_of(budget, momenta, sizes)
+        for layer, count, size in zip(layers, kept, sizes, strict=True):
+            _set_sparsity(layer, 1 - count / size, self._epoch)
 
 
 def shares_of(
     budget: float, weights: Sequence[float], sizes: Sequence[int]
 ) -> list[float]:
-    """Shares a budget in proportion, with a cap; the rest goes evenly.
+    """Shares a budget in proportion, within bounds; the rest goes evenly.
 
     Args:
         budget: float, entries to be kept in all.
         weights: floats >= 0, the proportions; all zero means those of sizes.
-        sizes: integers, entries of each; at most 0.99 of them are kept.
+        sizes: integers, entries of each; at least 1 and at most 0.99 of them
+            are kept. Of a single one, 0.99.
 
     Returns:
-        Floats, entries kept of each. Their sum is the budget, unless the caps
-        together are below it.
+        Floats, entries kept of each. Their sum is the budget, unless that is
+        beyond what all bounds together allow.
 
     Example:
     >>> shares_of(110, [3.0, 1.0, 1.0], [50, 100, 100])
     [49.5, 30.25, 30.25]
+    >>> shares_of(110, [0.0, 1.0], [100, 400])
+    [1.0, 109.0]
     """
     caps = _MOST_KEPT * np.asarray(sizes, "float64")
     weights = np.asarray(weights, "float64")
     if not weights.sum():
         weights = caps
-    kept = np.minimum(budget * weights / weights.sum(), caps)
-    while budget - kept.sum() > 1e-9 * budget and (kept < caps).any():
-        is_open = kept < caps
-        kept[is_open] += (budget - kept.sum()) / is_open.sum()
-        kept = np.minimum(kept, caps)
+    kept = np.clip(budget * weights / weights.sum(), _LEAST_KEPT, caps)
+    while abs(rest := budget - kept.sum()) > 1e-9 * budget:
+        is_open = kept < caps if rest > 0 else kept > _LEAST_KEPT
+        if not is_open.any():
+            break
+        kept[is_open] += rest / is_open.sum()
+        kept = np.clip(kept, _LEAST_KEPT, caps)
     return kept.tolist()
+
+
+def _moving_layers(layers: Iterable[Any]) -> list[Any]:
+    """Returns each sparse layer that trains with a schedule, once."""
+    found = {id(layer): layer for layer in _sparse_layers(layers)}
+    return [
+        layer
+        for layer in found.values()
+        if layer.trainable
+        and any(callable(value) for value in layer.asked_sparsities.values())
+    ]
 
 
 def _sparse_layers(layers: Iterable[Any]) -> Iterator[Any]:
     for layer in layers:
-        if hasattr(layer, "set_epoch"):
+        # What a sparse layer shows; other layers may count epochs as well.
+        if hasattr(layer, "set_epoch") and hasattr(layer, "asked_sparsities"):
             yield layer
-        yield from _sparse_layers(getattr(layer, "layers", []))
+        inner = getattr(layer, "layers", None)
+        if isinstance(inner, list | tuple):
+            yield from _sparse_layers(inner)
 
 
-def _variables(layer: Any) -> list[Any]:
-    """Returns the variables that hold sparsities, none if they are numbers."""
-    sparsities = layer.selection.sparsities if layer.selection else []
-    return [value for value in sparsities if hasattr(value, "assign")]
+def _is_pruned(layer: Any) -> bool:
+    return callable(layer.asked_sparsities["sparsity"])
 
 
-def _sparsity(layer: Any) -> float:
-    return float(ops.convert_to_numpy(_variables(layer)[0]))
+def _weight_sparsity(layer: Any) -> float:
+    names = layer.asked_sparsities
+    values = dict(zip(names, layer.selection.sparsities, strict=True))
+    return float(ops.convert_to_numpy(values["sparsity"]))
+
+
+def _set_sparsity(layer: Any, value: float, epoch: int):
+    """Sets that of the weights; activations follow where they ask for it."""
+    asked = dict(layer.asked_sparsities)
+    if layer.activation_sparsity is None:
+        asked["activation_sparsity"] = value
+    asked["sparsity"] = value
+    layer.selection.set_sparsities(
+        [value(epoch) if callable(value) else value for value in asked.values()]
+    )
 
 
 def _size(layer: Any) -> int:
@@ -193,8 +267,8 @@ def _mean_momentum(layer: Any, slots: dict[str, Any]) -> float:
     if name not in slots:
         raise ValueError(
             "distribution='momentum' needs an optimizer that keeps one, such "
-            "as SGD with `momentum` or Adam. Received: no momentum of "
-            f"{layer.kernel.path!r}"
+            "as SGD with `momentum` or Adam, and kernels that it trains. "
+            f"Received: no momentum of {layer.kernel.path!r}"
         )
     momentum = np.abs(ops.convert_to_numpy(slots[name]))
     is_kept = ops.convert_to_numpy(layer.sparse_kernel()) != 0

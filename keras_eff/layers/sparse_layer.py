@@ -8,6 +8,7 @@ from keras import ops
 from keras_eff import flops
 from keras_eff import schedules
 from keras_eff.layers import swat
+from keras_eff.layers.bit_relu import bit_relu
 from keras_eff.layers.kernel_layer import KERNEL_OBJECTS
 from keras_eff.layers.kernel_layer import KernelLayer
 from keras_eff.layers.selection import Selection
@@ -88,7 +89,7 @@ class SparseLayer(KernelLayer):
             x = ops.add(x, self._bias_of(x))
         is_relu = self.activation is keras.activations.relu
         if self.granularity == "channel" and is_relu:
-            return swat.bit_relu(x)
+            return bit_relu(x)
         return x if self.activation is None else self.activation(x)
 
     def _sparse_product(self, inputs, training):
@@ -159,16 +160,25 @@ class SparseLayer(KernelLayer):
         if self.selection is not None:  # else not built, or not sparse
             self.selection.set_sparsities(values.values())
 
-    def savings(self):
+    def savings(self, input_shape=None):
         """Returns the training FLOPs an example costs, derived from shapes.
 
         Two records: what the multiplications with non-zeros cost
         (theoretical), and what the hardware executes: all of them, except
-        with `granularity="channel"`. Empty before `build`, where an inner
-        axis has no static size, and with `lora_rank`, as in `flops.count`.
+        with `granularity="channel"`. The sparsities are those of the moment.
+        Empty before `build`, where an inner axis has no static size, and with
+        `lora_rank`, as in `flops.count`.
+
+        Args:
+            input_shape: tuple, shape of the call to tell, of a layer that is
+                shared. `None` means the one that it was built with.
         """
-        shape = (self.get_build_config() or {}).get("input_shape")
-        if shape is None or None in shape[1:] or self.lora_enabled:
+        shape = input_shape
+        if shape is None:
+            shape = (self.get_build_config() or {}).get("input_shape")
+        if not self.built or self.lora_enabled:
+            return []
+        if shape is None or None in shape[1:]:
             return []
         cost = self.products(shape).flops("matmul")
         rates = {

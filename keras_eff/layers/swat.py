@@ -227,52 +227,6 @@ def _stride_of(x):
     return ops.max(ops.where(powers <= farthest, powers, 1))
 
 
-def bit_relu(x):
-    """Returns `max(x, 0)`, and keeps one bit an entry for the backward pass.
-
-    Args:
-        x: tensor of any shape. Where the size of its last axis is unknown
-            while tracing, all of the result is kept.
-
-    Returns:
-        Tensor of the same shape and dtype.
-    """
-    if x.shape[-1] is None:
-        return ops.relu(x)
-
-    @ops.custom_gradient
-    def relu(x):
-        bits = _pack(x > 0)
-        width = x.shape[-1]
-
-        def gradient(*args, upstream=None):
-            if upstream is None:  # JAX passes it by position.
-                (upstream,) = args
-            is_positive = _unpack(bits)[..., :width]
-            return ops.where(is_positive, upstream, ops.zeros_like(upstream))
-
-        return ops.relu(x), gradient
-
-    return relu(x)
-
-
-def _pack(flags):
-    """Packs booleans `(..., n)` into bytes `(..., ceil(n / 8))`."""
-    missing = -flags.shape[-1] % 8
-    flags = ops.pad(flags, [(0, 0)] * (len(flags.shape) - 1) + [(0, missing)])
-    shape = (*ops.shape(flags)[:-1], flags.shape[-1] // 8, 8)
-    flags = ops.cast(ops.reshape(flags, shape), "int32")
-    powers = ops.convert_to_tensor([1 << i for i in range(8)], "int32")
-    return ops.cast(ops.sum(flags * powers, axis=-1), "uint8")
-
-
-def _unpack(packed):
-    """Unpacks bytes `(..., n)` into booleans `(..., 8 n)`."""
-    powers = ops.convert_to_tensor([1 << i for i in range(8)], "int32")
-    flags = ops.bitwise_and(ops.cast(packed, "int32")[..., None], powers) > 0
-    return ops.reshape(flags, (*ops.shape(packed)[:-1], 8 * packed.shape[-1]))
-
-
 def _take(x, channels, axis):
     """Takes some channels; those of the last axis as rows, which is faster."""
     if axis not in (-1, len(x.shape) - 1):

@@ -14,6 +14,8 @@ from tensorboard.util import tensor_util
 
 import keras_eff as ke
 from keras_eff.callbacks import SavingsLedger
+from keras_eff.callbacks import SparsitySchedule
+from keras_eff.callbacks import epoch_counts
 from keras_eff.callbacks import savings_events
 from keras_eff.callbacks import savings_file
 from keras_eff.savings import Saving
@@ -531,7 +533,10 @@ def test_one_ledger_is_for_one_model():
     fit(ledger, 1)
     other = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
     other.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
-    message = f"{3 * 2 * 8 * 3:,} training FLOPs an example after one of "
+    message = (
+        f"{3 * 2 * 8 * 3:,} dense training FLOPs an example (1 layers) after "
+        f"one of {3 * FORWARD:,} (2 layers)"
+    )
     with pytest.raises(ValueError, match=re.escape(message)):
         fit(ledger, 1, other)
 
@@ -596,3 +601,398 @@ def test_cost_has_no_baseline():
     costs = ledger.cost("pruning")
     assert {cost.unit for cost in costs} >= {"examples", "seconds"}
     assert all(cost.is_cost and isinstance(cost, Saving) for cost in costs)
+
+
+# Sparsities that move from epoch to epoch
+
+LAYER = 3 * 2 * 8 * 4  # dense training FLOPs of an example in `moving_model`
+GROW = ke.schedules.steps(0.0, {1: 0.8})
+SHRINK = ke.schedules.steps(0.8, {1: 0.0})
+RAMP = ke.schedules.linear(0.0, 0.75, epochs=3)
+
+
+def moving_model(schedule, **options):
+    layer = ke.layers.SparseDense(4, sparsity=schedule, **options)
+    model = keras.Sequential([keras.Input((8,)), layer])
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
+    return model
+
+
+def fit_moving(model, ledger, epochs, examples=2, order=1, more=(), **options):
+    """Fits with `SparsitySchedule` before the ledger, or after it."""
+    callbacks = [SparsitySchedule(), ledger][::order]
+    model.fit(
+        np.ones((examples, 8)),
+        np.ones((examples, 4)),
+        epochs=epochs,
+        batch_size=2,
+        callbacks=[*more, *callbacks],
+        verbose=0,
+        **options,
+    )
+
+
+def kept_in(schedule, epochs):
+    """Sum over epochs of the share of multiplications that is kept."""
+    return sum(1 - schedule(epoch) for epoch in epochs)
+
+
+def rate_of(ledger, unit):
+    """Adds up `(baseline, actual)` of the records of a rate."""
+    rows = [s for _, s in ledger.records() if s.unit == f"{unit}_per_example"]
+    return sum(s.baseline for s in rows), sum(s.actual for s in rows)
+
+
+in_both_orders = pytest.mark.parametrize(
+    "order", [1, -1], ids=["schedule first", "ledger first"]
+)
+
+
+@in_both_orders
+@pytest.mark.parametrize("schedule", [GROW, SHRINK, RAMP], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"validation_data": (np.ones((3, 8)), np.ones((3, 4)))}],
+    ids=["alone", "validation"],
+)
+def test_flops_follow_a_schedule_of_sparsity(schedule, order, options):
+    ledger = SavingsLedger(verbose=0)
+    fit_moving(moving_model(schedule), ledger, 10, order=order, **options)
+    totals = ledger.totals()
+    used = 2 * LAYER * kept_in(schedule, range(10))
+    theoretical = totals["flops_theoretical"]
+    assert theoretical.used == pytest.approx(used, rel=1e-6)
+    assert theoretical.planned == 20 * LAYER
+    executed = totals["flops_executed"]
+    assert (executed.used, executed.planned) == (20 * LAYER, 20 * LAYER)
+
+
+def test_the_numbers_of_the_review():
+    used = {}
+    for schedule in (SHRINK, GROW):
+        ledger = SavingsLedger(verbose=0)
+        fit_moving(moving_model(schedule), ledger, 10)
+        used[schedule] = ledger.totals()["flops_theoretical"].used
+    assert used[SHRINK] == pytest.approx(3532.8, rel=1e-6)
+    assert used[GROW] == pytest.approx(1075.2, rel=1e-6)
+
+
+@in_both_orders
+def test_records_and_report_agree_with_the_totals(tmp_path, order):
+    ledger = SavingsLedger(tmp_path, verbose=0)
+    model = moving_model(RAMP)
+    fit_moving(model, ledger, 5, order=order)
+    totals = ledger.totals()
+    content = json.loads((tmp_path / "savings.json").read_text())
+    scalars, _ = read_scalars(tmp_path / "efficiency")
+    columns = {
+        "flops_theoretical": "training",
+        "flops_executed": "executed_training",
+    }
+    for unit, column in columns.items():
+        total, (baseline, actual) = totals[unit], rate_of(ledger, unit)
+        assert 10 * baseline == pytest.approx(total.planned)
+        assert 10 * actual == pytest.approx(total.used)
+        report = content["flops_per_example"]
+        assert 10 * report[column] == pytest.approx(total.used)
+        rows = sum(row[column] for row in report["layers"])
+        assert rows == pytest.approx(report[column])
+        by_epoch = sum(
+            epoch["examples"] * epoch["flops_per_example"][column]
+            for epoch in content["history"]
+        )
+        assert by_epoch == pytest.approx(total.used)
+        tag = f"keras_eff_techniques/swat/{unit}_per_example/actual"
+        assert scalars[tag][-1][1] == pytest.approx(actual)
+    # The account of each epoch is in the file, and the layer tells the last.
+    rates = [e["flops_per_example"]["training"] for e in content["history"]]
+    expected = [LAYER * (1 - RAMP(epoch)) for epoch in range(5)]
+    assert rates == pytest.approx(expected, rel=1e-6)
+    assert model.layers[0].savings()[0].actual == rates[-1] != actual
+
+
+def test_epochs_weigh_as_much_as_their_examples():
+    ledger, model = SavingsLedger(verbose=0), moving_model(GROW)
+    fit_moving(model, ledger, 1, examples=6)
+    fit_moving(model, ledger, 2, examples=2, initial_epoch=1)
+    used = ledger.totals()["flops_theoretical"].used
+    assert used == pytest.approx(LAYER * (6 + 2 * 0.2), rel=1e-6)
+    _, actual = rate_of(ledger, "flops_theoretical")
+    assert 8 * actual == pytest.approx(used)
+
+
+@in_both_orders
+@pytest.mark.parametrize("schedule", [GROW, SHRINK], ids=str)
+def test_a_second_fit_of_a_moving_model_goes_on(schedule, order):
+    ledger, model = SavingsLedger(verbose=0), moving_model(schedule)
+    fit_moving(model, ledger, 2, order=order)
+    fit_moving(model, ledger, 5, order=order, initial_epoch=2)
+    fit_moving(model, ledger, 1, order=order)
+    total = ledger.totals()["flops_theoretical"]
+    kept = kept_in(schedule, [*range(5), 0])
+    assert total.used == pytest.approx(2 * LAYER * kept, rel=1e-6)
+    assert total.planned == 12 * LAYER
+
+
+def test_models_of_the_same_make_are_one_account():
+    """As the folds of a cross-validation: their layers have other names."""
+    ledger = SavingsLedger(verbose=0)
+    for _ in range(2):
+        fit_moving(moving_model(RAMP), ledger, 3)
+    total = ledger.totals()["flops_theoretical"]
+    expected = 2 * 2 * LAYER * kept_in(RAMP, range(3))
+    assert total.used == pytest.approx(expected, rel=1e-6)
+    baseline, actual = rate_of(ledger, "flops_theoretical")
+    assert 12 * actual == pytest.approx(total.used)
+    assert 12 * baseline == total.planned
+
+
+class StopAt(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == self.epoch + 1:
+            raise KeyboardInterrupt
+
+
+@in_both_orders
+@pytest.mark.parametrize("is_same", [True, False], ids=["same", "new"])
+def test_a_resumed_run_is_counted_as_it_would_have_been(
+    tmp_path, order, is_same
+):
+    """Epoch 3 is interrupted, and done again by what resumes."""
+    first = SavingsLedger(tmp_path / "a", verbose=0)
+    ledgers = {first: range(3)}
+    backup = keras.callbacks.BackupAndRestore
+    more = [backup(tmp_path / "backup"), StopAt(3)]
+    with pytest.raises(KeyboardInterrupt):
+        fit_moving(moving_model(RAMP), first, 6, order=order, more=more)
+    if is_same:
+        second, ledgers = first, {first: range(6)}
+    else:  # as a new process has it
+        second = SavingsLedger(tmp_path / "b", verbose=0)
+        ledgers[second] = range(3, 6)
+    more = [backup(tmp_path / "backup")]
+    fit_moving(moving_model(RAMP), second, 6, order=order, more=more)
+    for ledger, epochs in ledgers.items():
+        content = ledger.to_dict()
+        assert [e["epoch"] for e in content["history"]] == list(epochs)
+        used = content["totals"]["flops_theoretical"]["used"]
+        expected = 2 * LAYER * kept_in(RAMP, epochs)
+        assert used == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_next_epochs_sparsity_is_not_this_ones():
+    """A callback sets it at an epoch's end, before the ledger's turn."""
+
+    class SetNext(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.layers[0].set_epoch(epoch + 1)
+
+    ledger, model = SavingsLedger(verbose=0), moving_model(RAMP)
+    callbacks = [SetNext(), ledger]
+    data = np.ones((2, 8)), np.ones((2, 4))
+    model.fit(*data, epochs=3, callbacks=callbacks, verbose=0)
+    used = ledger.totals()["flops_theoretical"].used
+    expected = 2 * LAYER * kept_in(RAMP, range(3))
+    assert used == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_a_dataset_of_unknown_size_follows_a_schedule():
+    arrays = np.ones((6, 8)), np.ones((6, 4))
+    data = tf.data.Dataset.from_tensor_slices(arrays)
+    data = data.batch(2).filter(lambda x, y: True)
+    ledger, model = SavingsLedger(verbose=0), moving_model(GROW)
+    options = {"callbacks": [ledger, SparsitySchedule()], "verbose": 0}
+    model.fit(data, epochs=3, shuffle=False, **options)
+    used = ledger.totals()["flops_theoretical"].used
+    expected = 6 * LAYER * kept_in(GROW, range(3))
+    assert used == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_moving_model_without_input_is_counted():
+    layer = ke.layers.SparseDense(4, sparsity=GROW)
+    model = keras.Sequential([layer])
+    model.compile("sgd", "mse")
+    ledger = SavingsLedger(verbose=0)
+    fit_moving(model, ledger, 3)
+    used = ledger.totals()["flops_theoretical"].used
+    assert used == pytest.approx(2 * LAYER * kept_in(GROW, range(3)), rel=1e-6)
+
+
+@pytest.mark.parametrize("every", [None, 1])
+def test_momentum_counts_what_the_layers_have_at_an_epochs_end(every):
+    half = ke.schedules.constant(0.5)
+    # The budget is of weights: those of the second meet fewer positions.
+    layers = [
+        ke.layers.SparseConv1D(4, 3, sparsity=half, strides=strides)
+        for strides in (1, 5)
+    ]
+    model = keras.Sequential([keras.Input((12, 2)), *layers])
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(sum(s.savings()[0].actual for s in layers))
+
+    ledger = SavingsLedger(verbose=0)
+    callbacks = [ledger, SparsitySchedule("momentum", every=every), Look()]
+    x = np.random.default_rng(0).normal(size=(8, 12, 2))
+    options = {"batch_size": 4, "callbacks": callbacks, "verbose": 0}
+    model.fit(x, np.ones((8, 2, 4)), epochs=3, **options)
+    used = ledger.totals()["flops_theoretical"].used
+    assert used == pytest.approx(8 * sum(seen))
+    assert len({round(rate) for rate in seen}) > 1
+
+
+def test_a_number_as_sparsity_is_counted_to_the_bit(tmp_path):
+    """Neither means nor weights round anything where nothing moves."""
+    model = moving_model(0.7)
+    report = ke.flops.count(model)
+    ledger = SavingsLedger(tmp_path, verbose=0)
+    for examples in (3, 7):
+        data = np.ones((examples, 8)), np.ones((examples, 4))
+        model.fit(*data, epochs=3, callbacks=[ledger], verbose=0)
+    totals = ledger.totals()
+    assert totals["flops_theoretical"].used == 30 * report.training
+    assert totals["flops_executed"].used == 30 * report.executed_training
+    assert ledger.to_dict()["flops_per_example"] == report.to_dict()
+    records = [saving for _, saving in ledger.records()]
+    assert records == model.layers[0].savings()
+
+
+class Block(keras.layers.Layer):
+    """A layer of a user's own, with a rule and no `savings`."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = ke.layers.SparseDense(4, sparsity=RAMP)
+
+    def build(self, input_shape):
+        self.inner.build(input_shape)
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+    def compute_output_shape(self, input_shape):
+        return self.inner.compute_output_shape(input_shape)
+
+
+@ke.flops.rule(Block)
+def block_products(layer, input_shape, output_shape):
+    return layer.inner.products(input_shape)
+
+
+def test_a_layer_that_moves_without_saying_so_is_counted():
+    block = Block()
+    model = keras.Sequential([keras.Input((8,)), block])
+    model.compile("sgd", "mse")
+    ledger = SavingsLedger(verbose=0)
+    callbacks = [SparsitySchedule(layers=[block.inner]), ledger]
+    data = np.ones((2, 8)), np.ones((2, 4))
+    model.fit(*data, epochs=4, callbacks=callbacks, verbose=0)
+    used = ledger.totals()["flops_theoretical"].used
+    assert used == pytest.approx(2 * LAYER * kept_in(RAMP, range(4)), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "counts"),
+    [(None, 1), (0.5, 1), (SHRINK, 2), (RAMP, 4)],
+    ids=["dense", "number", "one step", "ramp"],
+)
+def test_a_model_is_counted_anew_only_where_it_moved(
+    monkeypatch, tmp_path, schedule, counts
+):
+    """Counting serializes a model: not at each epoch, nor twice in one."""
+    counted = []
+    count = epoch_counts.flops.count
+    monkeypatch.setattr(
+        epoch_counts.flops,
+        "count",
+        lambda model: counted.append(model) or count(model),
+    )
+    model = model_of() if schedule is None else moving_model(schedule)
+    ledger = SavingsLedger(tmp_path, verbose=0)
+    if schedule is None:
+        fit(ledger, 6, model)
+    else:
+        moving = [SparsitySchedule()] if callable(schedule) else []
+        data = np.ones((2, 8)), np.ones((2, 4))
+        options = {"callbacks": [*moving, ledger], "verbose": 0}
+        model.fit(*data, epochs=6, **options)
+    assert len(counted) == counts
+
+
+# Layers that a model shares
+
+
+def test_a_shared_layer_of_two_sizes_adds_up():
+    shared = ke.layers.SparseConv2D(4, 3, sparsity=0.5, padding="same")
+    images = [keras.Input((size, size, 3)) for size in (32, 8)]
+    model = keras.Model(images, [shared(image) for image in images])
+    model.compile("sgd", ["mse", "mse"])
+    ledger = SavingsLedger(verbose=0)
+    x = [np.zeros((4, size, size, 3)) for size in (32, 8)]
+    y = [np.zeros((4, size, size, 4)) for size in (32, 8)]
+    model.fit(x, y, callbacks=[ledger], verbose=0)
+    report = ke.flops.count(model)
+    assert report.dense_training == 705_024
+    for unit in ("flops_theoretical", "flops_executed"):
+        baseline, actual = rate_of(ledger, unit)
+        total = ledger.totals()[unit]
+        assert baseline == report.dense_training == total.planned / 4
+        assert actual == pytest.approx(total.used / 4)
+    sizes = [3 * 2 * 27 * 4 * size**2 for size in (32, 8)]
+    rows = [s for _, s in ledger.records() if "theoretical" in s.unit]
+    assert [row.baseline for row in rows] == sizes
+
+
+class Halved(keras.layers.Layer):
+    """A source of a user's own: the protocol asks for `savings()` alone."""
+
+    calls = 0
+
+    def call(self, inputs):
+        return inputs
+
+    def savings(self):
+        self.calls += 1
+        return [
+            Saving("half", "bytes_per_example", 8, 8 / self.calls, True),
+            Saving("half", "reads", 10, self.calls, True),
+        ]
+
+
+def test_other_layers_that_save_are_asked_without_a_shape():
+    layer = Halved()
+    x = keras.Input((8,))
+    y = keras.layers.Dense(3, activation="softmax")(layer(layer(x)))
+    model = keras.Model(x, y)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    ledger = SavingsLedger(verbose=0)
+    fit(ledger, 3, model)
+    rows = [s for _, s in ledger.records() if s.unit == "reads"]
+    # Counts are those of the last look, one at the start and one an epoch.
+    assert [row.actual for row in rows] == [7, 8]
+    rates = [s.actual for _, s in ledger.records() if "bytes" in s.unit]
+    expected = [
+        np.mean([8 / asked for asked in (3, 5, 7)]),
+        np.mean([8 / asked for asked in (4, 6, 8)]),
+    ]
+    assert rates == pytest.approx(expected)
+
+
+def test_a_model_that_cannot_be_counted_ends_the_account_of_flops():
+    """What a second model costs is not told at the rate of the first."""
+    ledger = SavingsLedger(verbose=0)
+    fit(ledger, 1)
+    model = Subclassed()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    totals = fit(ledger, 1, model)
+    assert totals["examples"].used == 200
+    assert not [name for name in totals if name.startswith("flops")]
+    assert "Subclassed" in ledger.to_dict()["not_counted"]["flops"]

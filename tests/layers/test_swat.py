@@ -1,8 +1,7 @@
-"""The maths of SWAT alone: the ReLU of bits, thresholds, residuals."""
+"""The maths of SWAT alone: thresholds, residuals."""
 
 import checks
 import keras
-import ml_dtypes
 import numpy as np
 import pytest
 import references
@@ -15,45 +14,6 @@ from keras_eff.layers.pull_back import pull_back
 
 EAGER, GRAPH, XLA = None, False, True
 modes = pytest.mark.parametrize("jit_compile", [EAGER, GRAPH, XLA])
-
-
-@modes
-@pytest.mark.parametrize("width", [1, 3, 8, 13, 64])
-@pytest.mark.parametrize(
-    "dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.float64]
-)
-def test_bit_relu_is_relu(width, dtype, jit_compile):
-    generator = np.random.default_rng(0)
-    x = generator.normal(size=(3, 5, width)).astype(dtype)
-    x[0, :, 0] = [0.0, -0.0, np.inf, -np.inf, 1e-7]
-    dy = generator.normal(size=x.shape).astype(dtype)
-
-    def run(relu):
-        def value_and_gradient(x, dy):
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                y = relu(x)
-            return y, tape.gradient(y, x, output_gradients=dy)
-
-        if jit_compile is not EAGER:
-            value_and_gradient = tf.function(
-                value_and_gradient, jit_compile=jit_compile
-            )
-        return value_and_gradient(tf.constant(x), tf.constant(dy))
-
-    for a, b in zip(
-        run(swat.bit_relu), run(keras.activations.relu), strict=True
-    ):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
-
-
-@modes
-def test_bit_relu_keeps_nan_visible(jit_compile):
-    run = swat.bit_relu
-    if jit_compile is not EAGER:
-        run = tf.function(run, jit_compile=jit_compile)
-    assert np.isnan(run(tf.constant([[1.0, np.nan]]))).tolist() == [[0, 1]]
 
 
 def kept_bytes(layer, x):
