@@ -155,7 +155,7 @@ class SparsitySchedule(keras.callbacks.Callback):
 
     def _momenta(self):
         """Returns a number a layer; none where no momentum is asked for."""
-        optimizer = _innermost(self.model.optimizer)
+        optimizer = self.model.optimizer
         if self.distribution is None or not optimizer.built:
             return []  # before the first step nothing moves
         slots = {variable.name: variable for variable in optimizer.variables}
@@ -254,12 +254,6 @@ def _set_sparsity(layer: Any, value: float, epoch: int):
 
 def _size(layer: Any) -> int:
     return int(np.prod(layer.kernel.shape))
-
-
-def _innermost(optimizer: Any) -> Any:
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
 
 
 def _mean_momentum(layer: Any, slots: dict[str, Any]) -> float:

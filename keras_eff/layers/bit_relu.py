@@ -1,20 +1,14 @@
-"""A ReLU that keeps one bit an entry, on JAX two, for the backward pass."""
+"""A ReLU that keeps one bit an entry for the backward pass."""
 
 import keras
 from keras import ops
 
-# Bytes of 0 or 1 in a row, read as one integer. JAX has no integer of eight
-# bytes, unless its user asks for one: there half of each byte stays empty.
-_WIDTH = 4 if keras.backend.backend() == "jax" else 8
-_INTEGER = f"int{8 * _WIDTH}"
-# Multiplied by the first, the integer has the bits of its bytes side by side
-# in the highest one. The second puts a byte into all of them, and the third
-# leaves each its own bit.
-_GATHER = sum(1 << 8 * (_WIDTH - 1) - 7 * i for i in range(_WIDTH))
-_SPREAD = sum(1 << 8 * i for i in range(_WIDTH))
-_OWN_BIT = sum(1 << 9 * i for i in range(_WIDTH))
-if _OWN_BIT >> 8 * _WIDTH - 1:  # the highest bit is the sign
-    _OWN_BIT -= 1 << 8 * _WIDTH
+# Eight bytes of 0 or 1 in a row, read as one integer and multiplied by the
+# first, have their bits side by side in the highest byte. The second puts a
+# byte into all eight, and the third leaves each its own bit.
+_GATHER = sum(1 << 56 - 7 * i for i in range(8))
+_SPREAD = sum(1 << 8 * i for i in range(8))
+_OWN_BIT = sum(1 << 9 * i for i in range(8)) - (1 << 64)  # the sign is one
 
 
 def bit_relu(x):
@@ -40,7 +34,7 @@ def bit_relu(x):
             if upstream is None:  # JAX passes it by position.
                 (upstream,) = args
             is_positive = unpack(bits)
-            if width % _WIDTH:
+            if width % 8:
                 is_positive = is_positive[..., :width]
             return ops.where(is_positive, upstream, ops.zeros_like(upstream))
 
@@ -55,12 +49,16 @@ def pack(flags):
     Args:
         flags: bool tensor with a static last axis.
     """
-    missing = -flags.shape[-1] % _WIDTH
+    missing = -flags.shape[-1] % 8
     if missing:
         widths = [(0, 0)] * (len(flags.shape) - 1) + [(0, missing)]
         flags = ops.pad(flags, widths)
-    row = ops.view(ops.cast(flags, "uint8"), _INTEGER) * _GATHER
-    return ops.cast(ops.right_shift(row, 8 * (_WIDTH - 1)), "uint8")
+    if not _has_wide_integers():
+        shape = (*flags.shape[:-1], flags.shape[-1] // 8, 8)
+        flags = ops.cast(ops.reshape(flags, shape), "int32")
+        return ops.cast(ops.sum(flags * _powers(), axis=-1), "uint8")
+    eights = ops.view(ops.cast(flags, "uint8"), "int64") * _GATHER
+    return ops.cast(ops.right_shift(eights, 56), "uint8")
 
 
 def unpack(packed):
@@ -69,5 +67,19 @@ def unpack(packed):
     Args:
         packed: uint8 tensor with a static last axis.
     """
-    row = ops.cast(packed, _INTEGER) * _SPREAD
-    return ops.view(ops.bitwise_and(row, _OWN_BIT), "uint8") > 0
+    if not _has_wide_integers():
+        flags = ops.bitwise_and(ops.cast(packed, "int32")[..., None], _powers())
+        shape = (*packed.shape[:-1], 8 * packed.shape[-1])
+        return ops.reshape(flags > 0, shape)
+    eights = ops.cast(packed, "int64") * _SPREAD
+    return ops.view(ops.bitwise_and(eights, _OWN_BIT), "uint8") > 0
+
+
+def _has_wide_integers():
+    # JAX has none, unless its user asks for them; there XLA makes one kernel
+    # of the plain sum, which in a graph of TensorFlow takes twice as long.
+    return keras.backend.backend() != "jax"
+
+
+def _powers():
+    return ops.convert_to_tensor([1 << i for i in range(8)], "int32")

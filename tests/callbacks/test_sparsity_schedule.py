@@ -153,7 +153,9 @@ def mean_gradients(model, layers):
     ]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "accumulating"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "adam", "accumulating", "scaling the loss"]
+)
 @pytest.mark.parametrize("every", [None, 1])
 def test_momentum_shares_one_budget(optimizer, every):
     """In proportion to what moves among the weights kept up to then."""
@@ -163,6 +165,9 @@ def test_momentum_shares_one_budget(optimizer, every):
         "sgd": momentum_optimizer(1e-9),
         "adam": keras.optimizers.Adam(1e-9),
         "accumulating": ke.optimizers.ScheduledAccumulation(
+            momentum_optimizer(1e-9)
+        ),
+        "scaling the loss": keras.optimizers.LossScaleOptimizer(
             momentum_optimizer(1e-9)
         ),
     }[optimizer]
@@ -372,11 +377,13 @@ def test_a_model_that_fit_builds_starts_at_epoch_0(distribution, run_eagerly):
 
 
 def test_a_model_that_fit_builds_cannot_start_later():
+    callback = SparsitySchedule()
+    fit(model_of([sparse(1)]), callback)  # is not remembered
     model = keras.Sequential([sparse(1, name="late")])
     model.compile("sgd", "mse")
     message = r"Add an `Input`.* Received: initial_epoch=2 \(layer 'late'\)"
     with pytest.raises(ValueError, match=message):
-        fit(model, SparsitySchedule(), initial_epoch=2)
+        fit(model, callback, initial_epoch=2)
 
 
 def test_a_layer_that_is_never_called_stops_nothing():
