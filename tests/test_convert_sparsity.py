@@ -646,6 +646,24 @@ def test_quantized_layers_are_copied(mode):
     assert_close(model, sparse, 1e-6)
 
 
+class Unnamed(layers.Layer):
+    """Keras numbers a weight without a name: a copy has another one."""
+
+    def build(self, input_shape):
+        self.first = self.add_weight(shape=(6,), initializer="normal")
+        self.second = self.add_weight(shape=(6,), initializer="normal")
+
+    def call(self, x):
+        return x * self.first + self.second
+
+
+def test_weights_without_names_are_copied():
+    model = chain(Unnamed(), layers.Dense(3, name="d"), shape=(6,))
+    copy, report = ke.convert.sparsify(model, 0.0, keep_dense=None)
+    assert report.converted == ("d",)
+    assert_close(model, copy, 0)
+
+
 def test_the_first_layer_may_be_sparse_already():
     first = ke.layers.SparseDense(4, name="first")
     model = chain(first, layers.Dense(3, name="second"))

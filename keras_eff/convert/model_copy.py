@@ -284,8 +284,11 @@ def _fill(layer: Layer, clone: Layer, replacement: Replacement | None) -> None:
         replacement.fill(layer, clone)
         return
     olds, news = layer.variables, clone.variables
-    names = [variable.name for variable in olds]
-    if len({*names}) == len(names):  # Quantized ones come in another order.
-        news = sorted(news, key=lambda new: names.index(new.name))
+    by_name = {variable.name: variable for variable in news}
+    if by_name.keys() == {old.name for old in olds} and len(by_name) == len(
+        olds
+    ):
+        # A layer that was quantized has them in another order.
+        news = [by_name[old.name] for old in olds]
     for old, new in zip(olds, news, strict=True):
         new.assign(old)

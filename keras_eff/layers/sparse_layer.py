@@ -15,7 +15,7 @@ from keras_eff.layers.selection import Selection
 from keras_eff.savings import Saving
 
 # What these layers have and Keras' own have not.
-SPARSE_ARGUMENTS = (
+_SPARSE_ARGUMENTS = (
     "sparsity",
     "activation_sparsity",
     "granularity",
@@ -212,7 +212,7 @@ class SparseLayer(KernelLayer):
     def get_config(self):
         config = {
             **super().get_config(),
-            **{name: getattr(self, name) for name in SPARSE_ARGUMENTS},
+            **{name: getattr(self, name) for name in _SPARSE_ARGUMENTS},
             **self.stock_arguments(),
         }
         for name in _OBJECTS & config.keys():
