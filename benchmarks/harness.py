@@ -34,6 +34,20 @@ def seconds(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def seconds_of_builds(
+    make_runs: Callable[[], dict[str, Callable[[], object]]],
+    builds: int,
+    repeats: int,
+) -> dict[str, float]:
+    """Returns the least of the medians of `seconds`, over several builds.
+
+    Where a model lies in memory can double its time for as long as it lives,
+    so each build makes all the models anew.
+    """
+    times = [seconds(make_runs(), repeats) for _ in range(builds)]
+    return {name: min(build[name] for build in times) for name in times[0]}
+
+
 def record(name: str, question: str, rows: list[dict]) -> None:
     """Prints the rows and writes them to `results/<name>.json`."""
     print(question)

@@ -1,5 +1,7 @@
 """What the accumulating optimizer costs where a step is an update."""
 
+import functools
+
 import harness
 import keras
 import numpy as np
@@ -25,6 +27,27 @@ def model_of(optimizer, jit_compile):
     return model
 
 
+def runs_of(make, jit_compile, data):
+    """Returns a fit of a new model for each optimizer."""
+    window_4 = ScheduledAccumulation(make())
+    window_4.expect([64], [256])
+    optimizers = {
+        "plain": make(),
+        "window_1": ScheduledAccumulation(make()),
+        "window_4": window_4,
+        "window_1_noise": ScheduledAccumulation(make(), measure_noise=True),
+    }
+    return {
+        name: functools.partial(
+            model_of(optimizer, jit_compile).fit,
+            data,
+            shuffle=False,
+            verbose=0,
+        )
+        for name, optimizer in optimizers.items()
+    }
+
+
 def main():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(64, 512)).astype("float32")
@@ -36,28 +59,8 @@ def main():
             ("SGD, momentum", lambda: keras.optimizers.SGD(1e-3, 0.9)),
             ("Adam", lambda: keras.optimizers.Adam(1e-3)),
         ):
-            window_4 = ScheduledAccumulation(make())
-            window_4.expect([64], [256])
-            models = {
-                "plain": model_of(make(), jit_compile),
-                "window_1": model_of(
-                    ScheduledAccumulation(make()), jit_compile
-                ),
-                "window_4": model_of(window_4, jit_compile),
-                "window_1_noise": model_of(
-                    ScheduledAccumulation(make(), measure_noise=True),
-                    jit_compile,
-                ),
-            }
-            times = harness.seconds(
-                {
-                    key: lambda model=model: model.fit(
-                        data, shuffle=False, verbose=0
-                    )
-                    for key, model in models.items()
-                },
-                repeats=25,
-            )
+            make_runs = functools.partial(runs_of, make, jit_compile, data)
+            times = harness.seconds_of_builds(make_runs, builds=8, repeats=7)
             rows.append(
                 {
                     "mode": mode,

@@ -161,6 +161,13 @@ def fit_of(net, kind, batch, jit_compile):
     return functools.partial(model.fit, x, y, batch_size=batch, verbose=0)
 
 
+def runs_of(net, kinds, batch, jit_compile):
+    return {
+        name: fit_of(net, kind, batch, jit_compile)
+        for name, kind in {"dense": None, **kinds}.items()
+    }
+
+
 def fits():
     rows = []
     for net, batch in ((mlp, 256), (cnn, 16)):
@@ -168,16 +175,10 @@ def fits():
             kinds = {"{} {:.0%}".format(*kind): kind for kind in KINDS}
             if net is mlp:
                 del kinds["kernel 80%"]
-            # Where a model lies in memory can double its time for as long as
-            # it lives: each is built anew, and the best of three counts.
-            builds = []
-            for _ in range(3):
-                runs = {
-                    name: fit_of(net, kind, batch, jit_compile)
-                    for name, kind in {"dense": None, **kinds}.items()
-                }
-                builds.append(harness.seconds(runs, repeats=2))
-            times = {name: min(b[name] for b in builds) for name in builds[0]}
+            make_runs = functools.partial(
+                runs_of, net, kinds, batch, jit_compile
+            )
+            times = harness.seconds_of_builds(make_runs, builds=3, repeats=2)
             rows.append(row_of({"net": net.__name__}, mode, times))
             print(rows[-1], flush=True)
     harness.record("sparse_fits", __doc__.splitlines()[0], rows)

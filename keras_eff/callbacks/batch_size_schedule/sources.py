@@ -115,7 +115,13 @@ class Stream:
 
     def reader(self, epoch: int, batch_size: int) -> Reader:
         """Returns what reads one pass, batch after batch."""
-        batches = self.dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+        batches = self.dataset.batch(batch_size).prefetch(2)
+        if batches.options().autotune.enabled is None:
+            # Keras puts its own pipeline behind this one; two that tune
+            # themselves take each other's time (see the benchmark).
+            options = tf.data.Options()
+            options.autotune.enabled = False
+            batches = batches.with_options(options)
         return _InOrder(lambda: iter(batches), self.num_examples)
 
     def on_epoch_begin(self) -> None:

@@ -8,8 +8,8 @@ import pytest
 import references
 import tensorflow as tf
 
-from keras_eff.kth_largest import kth_largest_magnitude
-from keras_eff.kth_largest import num_kept
+from keras_eff.scores.kth_largest import kth_largest_magnitude
+from keras_eff.scores.kth_largest import num_kept
 
 DTYPES = {
     "float32": np.float32,
