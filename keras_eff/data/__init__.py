@@ -1,7 +1,7 @@
 """Score, select and prune training data."""
 
 from keras_eff.data.fingerprint import Fingerprint as Fingerprint
+from keras_eff.data.policies import select as select
 from keras_eff.data.pruning import prune as prune
 from keras_eff.data.scoring import score as score
 from keras_eff.data.selection import Selection as Selection
-from keras_eff.data.selection import select as select
