@@ -103,8 +103,5 @@ def _floats(x, dtypes):
             "tokens, have no gradient. Score the model that follows the "
             f"embedding. Received: inputs of {dtypes}"
         )
-    if len({*dtypes}) == 1:
-        return keras.tree.map_structure(
-            lambda t: tf.cast(t, dtypes[0]), tensors
-        )
-    return tensors
+    casts = [tf.cast(t, d) for t, d in zip(flat, dtypes, strict=True)]
+    return keras.tree.pack_sequence_as(tensors, casts)

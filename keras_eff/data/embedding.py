@@ -124,9 +124,8 @@ def embedded(
     )
     for element in batches.read(0):
         x, _ = split(element)
-        yield _halves(
-            _rows(x if encoder is None else _run(encoder, x, batch_size))
-        )
+        outputs = x if encoder is None else _run(encoder, x, batch_size)
+        yield _halves(_rows(outputs))
         progress.add(1)
 
 

@@ -31,6 +31,7 @@ class ExampleScores(np.ndarray):
     def __new__(
         cls, values: Any, fingerprint: Any = None, cost: Any = ()
     ) -> "ExampleScores":
+        """Copies the values into a new array."""
         values = np.array(values, np.float32)
         if values.ndim != 1:
             raise ValueError(
@@ -45,6 +46,11 @@ class ExampleScores(np.ndarray):
     def __array_finalize__(self, source: Any) -> None:
         self.fingerprint: Any = None
         self.cost: tuple[Saving, ...] = ()
+
+    def __array_wrap__(self, array, context=None, return_scalar=False):
+        if return_scalar:
+            return array[()]
+        return super().__array_wrap__(array, context, return_scalar)
 
     def __reduce__(self):
         # An array of its own kind would be pickled without its attributes.

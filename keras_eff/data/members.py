@@ -94,15 +94,13 @@ class DropoutMember:
         self.models = (dropout.model,)
         self.passes = dropout.passes
         self._from_logits = from_logits
-        _check_one_output(
-            getattr(dropout.model, "outputs", None), dropout.model
-        )
-        self._model = keras.models.clone_model(dropout.model)
-        self._model.set_weights(dropout.model.get_weights())
+        (model,) = self.models
+        _check_one_output(getattr(model, "outputs", None), model)
+        self._model = keras.models.clone_model(model)
+        self._model.set_weights(model.get_weights())
         # Frozen, batch normalization does not look at the batch.
         self._model.trainable = False
-        entropy = np.random.SeedSequence(dropout.seed).entropy
-        self._seed = entropy
+        self._seed = np.random.SeedSequence(dropout.seed).entropy
         self._call = tf.function(
             lambda x: self._model(x, training=True), reduce_retracing=True
         )

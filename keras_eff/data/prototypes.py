@@ -8,7 +8,7 @@ from keras_eff import scores
 
 _PASSES = 3
 _CHUNK, _BLOCK = 512, 8192  # rows read at once, rows of one k-means step
-_EXAMPLES_A_CLUSTER = 32  # of the sample that the first centroids are from
+_SAMPLE = 65_536  # rows at most that the first centroids are drawn from
 
 
 def prototypes(
@@ -61,7 +61,7 @@ def prototypes(
         random_state=int(random.integers(2**31)),
     )
     for _ in range(_PASSES):
-        for block in _blocks(embeddings, random):
+        for block in _blocks(embeddings, num_clusters, random):
             k_means.partial_fit(block)
     return k_means.cluster_centers_.astype(np.float32)
 
@@ -121,18 +121,20 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
-def _blocks(embeddings, random) -> Iterator[np.ndarray]:
+def _blocks(embeddings, num_clusters, random) -> Iterator[np.ndarray]:
     """Yields rows of length 1, from chunks all over data that may be sorted."""
     starts = random.permutation(np.arange(0, len(embeddings), _CHUNK))
-    for part in range(0, len(starts), _BLOCK // _CHUNK):
-        chunks = starts[part : part + _BLOCK // _CHUNK]
-        yield _unit(
-            np.concatenate([embeddings[s : s + _CHUNK] for s in chunks])
-        )
+    # The first block, even with the last short chunk, holds a row a cluster.
+    chunks_a_block = max(_BLOCK, num_clusters + _CHUNK) // _CHUNK + 1
+    for part in range(0, len(starts), chunks_a_block):
+        chunks = starts[part : part + chunks_a_block]
+        rows = [embeddings[start : start + _CHUNK] for start in chunks]
+        yield _unit(np.concatenate(rows))
 
 
 def _first_centroids(embeddings, num_clusters, labels, random) -> np.ndarray:
-    size = min(len(embeddings), _EXAMPLES_A_CLUSTER * num_clusters)
+    size = max(2 * num_clusters, min(16 * num_clusters, _SAMPLE))
+    size = min(size, len(embeddings))
     rows = np.sort(random.choice(len(embeddings), size, replace=False))
     sample = _unit(embeddings[rows])
     means = _class_means(embeddings, labels)
@@ -156,15 +158,20 @@ def _class_means(embeddings, labels) -> np.ndarray:
 def _plus_plus(sample, centroids, num_clusters, random) -> np.ndarray:
     """Adds points, each drawn by its squared distance to those so far."""
     centroids = list(centroids)
-    nearest = np.full(len(sample), 1.0)
-    for index, centroid in enumerate(centroids):
-        squares = ((sample - centroid) ** 2).sum(axis=1)
-        nearest = squares if index == 0 else np.minimum(nearest, squares)
+    nearest = np.full(len(sample), np.inf)
+    for centroid in centroids:
+        nearest = np.minimum(nearest, _squares(sample, centroid))
     while len(centroids) < num_clusters:
-        total = nearest.sum()
-        shares = nearest / total if total > 0 else None
+        # Without a centroid, or with all rows on one, all are as likely.
+        is_drawn = 0 < nearest.sum() < np.inf
+        shares = nearest / nearest.sum() if is_drawn else None
         row = sample[random.choice(len(sample), p=shares)]
-        squares = ((sample - row) ** 2).sum(axis=1)
-        nearest = np.minimum(nearest, squares) if centroids else squares
+        nearest = np.minimum(nearest, _squares(sample, row))
         centroids.append(row)
     return np.stack(centroids)
+
+
+def _squares(rows, point) -> np.ndarray:
+    """Returns squared distances of rows of length 1, without a copy of them."""
+    squares = 1 + point @ point - 2 * (rows @ point)
+    return np.maximum(squares.astype(np.float64), 0.0)

@@ -46,6 +46,6 @@ def cost_of(
 def _report_of(model: Any) -> flops.Report | None:
     try:
         report = flops.count(model)
-    except ValueError:
+    except (ValueError, NotImplementedError):  # a layer without shapes
         return None
     return None if report.unsupported else report

@@ -134,7 +134,11 @@ class Prints:
 
 
 def _check_repeatable(task: Task) -> None:
-    seeds = [m.seed for m in task.members if hasattr(m, "seed")]
+    seeds = [
+        member.seed
+        for member in task.members
+        if isinstance(member, _members.MonteCarloDropout)
+    ]
     if task._name in ("random", "prototype_distance"):
         seeds.append(task.seed)
     if None in seeds:
@@ -191,7 +195,9 @@ def _prototype_distance(task: Task) -> Pass:
 
     def score_all(batches, cache):
         blocks = embedded(batches, encoder, task.batch_size, task.verbose)
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory(
+            ignore_cleanup_errors=True
+        ) as directory:
             path = pathlib.Path(directory) / "embeddings.npy"
             embeddings = write(blocks, path)
             centroids = prototypes(
