@@ -32,10 +32,7 @@ def state_of(model):
 
 
 def opened(member, from_logits=False):
-    (found,) = members.opened(
-        members.listed(member),
-        **({"batch_size": 8, "from_logits": False} | options),
-    )
+    (found,) = members.opened(members.listed(member), 8, from_logits)
     return found
 
 
