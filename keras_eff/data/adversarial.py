@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_eff.data.members import check_one_output
+
 # A plateau has no gradient: its distance is large, not infinite.
 _MIN_LENGTH = 1e-12
 
@@ -29,6 +31,8 @@ class AdversarialMargin:
     """
 
     def __init__(self, models: list[keras.Model], from_logits: bool):
+        for model in models:
+            check_one_output(getattr(model, "outputs", None), model)
         self._steps = [_step_of(model, from_logits) for model in models]
         self._dtypes = [_input_dtypes(model) for model in models]
 
@@ -52,7 +56,9 @@ def _step_of(model, from_logits):
     def distance(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            gap = _gap(model(x, training=False), from_logits)
+            outputs = model(x, training=False)
+            check_one_output(outputs, model)
+            gap = _gap(outputs, from_logits)
         gradients = keras.tree.flatten(tape.gradient(gap, x))
         if all(g is None for g in gradients):
             raise ValueError(

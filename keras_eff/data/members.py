@@ -69,7 +69,7 @@ class KerasMember:
         self.passes = 1
         self._batch_size = batch_size
         self._from_logits = from_logits
-        _check_one_output(getattr(model, "outputs", None), model)
+        check_one_output(getattr(model, "outputs", None), model)
 
     def predict(self, index: int, x: Any) -> list[np.ndarray]:
         """Returns predictions of shape `(batch, classes)`, one a pass.
@@ -95,11 +95,9 @@ class DropoutMember:
         self.passes = dropout.passes
         self._from_logits = from_logits
         (model,) = self.models
-        _check_one_output(getattr(model, "outputs", None), model)
-        self._model = keras.models.clone_model(model)
-        self._model.set_weights(model.get_weights())
-        # Frozen, batch normalization does not look at the batch.
-        self._model.trainable = False
+        check_one_output(getattr(model, "outputs", None), model)
+        self._model = _clone_of(model)
+        self._is_copied = False
         self._seed = np.random.SeedSequence(dropout.seed).entropy
         self._call = tf.function(
             lambda x: self._model(x, training=True), reduce_retracing=True
@@ -114,6 +112,8 @@ class DropoutMember:
             x: nest of arrays with a batch axis.
         """
         x = keras.tree.map_structure(ops.convert_to_tensor, x)
+        if not self._is_copied:
+            self._copy_weights(x)
         predictions = []
         for number in range(self.passes):
             random = np.random.default_rng([self._seed, index, number])
@@ -124,6 +124,25 @@ class DropoutMember:
                 _numbers(outputs, self._model, self._from_logits)
             )
         return predictions
+
+    def _copy_weights(self, x) -> None:
+        if not self._model.built:  # a subclassed model
+            self._model(x)
+        self._model.set_weights(self.models[0].get_weights())
+        # Frozen, batch normalization does not look at the batch.
+        self._model.trainable = False
+        self._is_copied = True
+
+
+def _clone_of(model) -> keras.Model:
+    try:
+        return keras.models.clone_model(model)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            "Argument `model` must be one that `keras.models.clone_model` can "
+            "copy, so that its passes leave it as it is: a subclassed model "
+            f"needs `get_config`. Received: model={model.name!r}"
+        ) from error
 
 
 class ClassifierMember:
@@ -221,7 +240,16 @@ def _seed_states(model) -> list[Any]:
     return [v for v in model.variables if id(v) not in weights]
 
 
-def _check_one_output(outputs, model) -> None:
+def check_one_output(outputs: Any, model: keras.Model) -> None:
+    """Refuses a model of several outputs.
+
+    Args:
+        outputs: nest of tensors, or `None` if it is not known.
+        model: `keras.Model`.
+
+    Raises:
+        ValueError: if there are several.
+    """
     num_outputs = len(keras.tree.flatten(outputs))
     if num_outputs > 1:
         raise ValueError(
@@ -233,7 +261,7 @@ def _check_one_output(outputs, model) -> None:
 
 
 def _numbers(outputs, model, from_logits) -> np.ndarray:
-    _check_one_output(outputs, model)
+    check_one_output(outputs, model)
     # Half types are too coarse to see that rows sum to 1.
     predictions = ops.convert_to_numpy(outputs).astype("float32")
     if not from_logits:

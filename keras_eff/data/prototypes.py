@@ -27,7 +27,7 @@ def prototypes(
     Args:
         embeddings: array or memory map of shape `(n, d)`.
         num_clusters: integer in `[1, n]`. `None`: ten a class with `labels`,
-            `sqrt(n)` without, at most `n / 2`. Defaults to `None`.
+            `sqrt(n)` without, at most `n / 10`. Defaults to `None`.
         labels: integer array of shape `(n,)`, -1 where a label is unknown.
             Defaults to `None`.
         seed: integer; `None` takes fresh randomness. Defaults to `None`.
@@ -104,7 +104,7 @@ def _checked_number(num_clusters, labels, num_examples) -> int:
     classes = 0 if labels is None else len(np.unique(labels[labels >= 0]))
     if num_clusters is None:
         wanted = 10 * classes or round(num_examples**0.5)
-        return max(1, classes, min(wanted, num_examples // 2))
+        return max(1, classes, min(wanted, num_examples // 10))
     if not max(1, classes) <= num_clusters <= num_examples:
         raise ValueError(
             "Argument `num_clusters` must be between 1, or the number of "

@@ -120,10 +120,12 @@ def _read(path: pathlib.Path) -> tuple[np.ndarray, float]:
 
 
 class ContentHash:
-    """A hash of all bytes of a data set, batch after batch."""
+    """A hash of all bytes of a data set and of how it is cut into batches."""
 
     def __init__(self):
         self._leaves: list[Any] = []
+        # A part is so many batches: of other batches it is another part.
+        self._sizes: list[int] = []
 
     def add(self, element: Any) -> None:
         """Takes the next batch.
@@ -132,6 +134,7 @@ class ContentHash:
             element: nest of arrays with a batch axis.
         """
         leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(element)]
+        self._sizes.append(len(leaves[0]))
         if not self._leaves:
             self._leaves = [
                 hashlib.blake2b(f"{a.dtype}{a.shape[1:]}".encode())
@@ -142,7 +145,8 @@ class ContentHash:
 
     def hexdigest(self) -> str:
         """Returns the hash of what was added."""
-        return _hash([leaf.hexdigest() for leaf in self._leaves])
+        digests = [leaf.hexdigest() for leaf in self._leaves]
+        return _hash([digests, self._sizes])
 
 
 def key_of(data: str, by: Any, members: list[Any], **arguments: Any) -> str:

@@ -179,7 +179,8 @@ def _streamed(score_batch: ScoreBatch, verbose: Any) -> Pass:
         progress = keras.utils.Progbar(
             batches.num_batches, verbose=1 if verbose == "auto" else verbose
         )
-        progress.update(len(parts))
+        if parts:
+            progress.update(len(parts))
         for index, element in enumerate(batches.read(len(parts)), len(parts)):
             parts.append(score_batch(index, *split(element)))
             progress.add(1)

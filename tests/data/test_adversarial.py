@@ -88,7 +88,9 @@ def test_a_tie_is_on_the_boundary():
 def test_several_inputs_share_one_gradient():
     a, b = keras.Input((1,), name="a"), keras.Input((1,), name="b")
     dense = keras.layers.Dense(1, use_bias=False)
-    model = keras.Model({"a": a, "b": b}, dense(keras.ops.concatenate([a, b])))
+    model = keras.Model(
+        {"a": a, "b": b}, dense(keras.layers.Concatenate()([a, b]))
+    )
     dense.set_weights([np.array([[3.0], [4.0]])])
     x = {"a": np.float32([[1]]), "b": np.float32([[0]])}
     found = margins(model, x, from_logits=True)

@@ -147,6 +147,28 @@ def test_a_model_of_several_outputs_is_refused():
         opened(TwoOutputs()).predict(0, X)
 
 
+class Subclassed(keras.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.dropout = keras.layers.Dropout(1e-6)
+        self.dense = keras.layers.Dense(3, activation="softmax")
+
+    def call(self, inputs, training=False):
+        return self.dense(self.dropout(inputs, training=training))
+
+
+class Uncopied(Subclassed):
+    def __init__(self, size):
+        super().__init__()
+
+
+def test_a_subclassed_model_is_copied_with_its_weights():
+    model = Subclassed()
+    expected = model.predict(X, verbose=0)
+    found, _ = opened(MonteCarloDropout(model, passes=2)).predict(0, X)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -161,6 +183,10 @@ def test_a_model_of_several_outputs_is_refused():
         (
             lambda: MonteCarloDropout(two_outputs()),
             "random in training, such as `Dropout`",
+        ),
+        (
+            lambda: opened(MonteCarloDropout(Uncopied(2))),
+            "a subclassed model needs `get_config`. Received: model='uncopied",
         ),
         (
             lambda: opened(DecisionTreeClassifier()),

@@ -494,7 +494,7 @@ def test_an_unlabelled_pool_is_scored_as_labelled_data_are(by, pool):
 
 @pytest.mark.parametrize("by", ["el2n", "loss"])
 def test_scores_that_need_labels_refuse_an_unlabelled_pool(by):
-    with pytest.raises(ValueError, match="of pairs. Received: tuple"):
+    with pytest.raises(ValueError, match=r"of pairs\. Received: tuple"):
         score((X,), by, linear_model(), verbose=0)
 
 
@@ -569,7 +569,14 @@ def test_prototype_distance_finds_planted_outliers_without_a_model():
     found = score(x, "prototype_distance", num_clusters=3, seed=0, verbose=0)
     assert sorted(np.argsort(-found)[:2]) == [7, 30]
     known = np.where(np.arange(60) < 6, labels, -1)
-    seeded = score(x, "prototype_distance", labels=known, seed=0, verbose=0)
+    seeded = score(
+        x,
+        "prototype_distance",
+        num_clusters=3,
+        labels=known,
+        seed=0,
+        verbose=0,
+    )
     assert sorted(np.argsort(-seeded)[:2]) == [7, 30]
 
 
@@ -722,6 +729,20 @@ def test_the_cache_knows_data_weights_and_arguments_apart(tmp_path):
     changed = score((X, Y), "el2n", model, **options)
     assert np.abs(changed - first).max() > 0.01
     assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_killed_scoring_does_not_go_on_in_batches_of_another_size(tmp_path):
+    x, y = RNG.normal(size=(80, FEATURES)).astype("float32"), np.arange(80)
+    options = {"model": linear_model(), "verbose": 0, "cache_dir": tmp_path}
+    CALLS.clear()
+    KILL_AT[:] = [35]
+    with pytest.raises(KeyboardInterrupt):
+        score(pairs(x, y).batch(2), counted, **options)
+    KILL_AT.clear()
+    found = score(pairs(x, y).batch(1), counted, **options)
+    assert len(CALLS) == 35 + 80
+    expected = score((x, y), counted, options["model"], verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("by", ["prototype_distance", "random"])
