@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -65,6 +66,8 @@ class PredictionScore:
             x: nest of arrays with a batch axis.
             y: labels, or `None`.
         """
+        if y is not None:  # a function of the user calculates in NumPy
+            y = keras.tree.map_structure(ops.convert_to_numpy, y)
         members = [p for m in self.members for p in m.predict(index, x)]
         if self.rule.needs_probabilities:
             for predictions in members:

@@ -158,6 +158,17 @@ def test_a_function_of_the_user_gets_predictions_and_labels():
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
 
 
+def test_a_function_of_the_user_gets_the_labels_of_a_dataset_as_an_array():
+    def distance(predictions, labels):
+        assert isinstance(labels, np.ndarray)
+        return predictions[:, 0] * labels
+
+    model = linear_model(activation=None)
+    scores = score(pairs(), by=distance, model=model, verbose=0)
+    expected = logits_of(model, X)[:, 0] * Y
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
+
+
 def test_from_logits_also_serves_a_function_of_the_user():
     model = linear_model(activation=None)
     scores = score((X, Y), first_class_only, model, from_logits=True, verbose=0)
