@@ -23,6 +23,7 @@ from keras_eff.data.embedding import embedded
 from keras_eff.data.embedding import encoder_of
 from keras_eff.data.embedding import write
 from keras_eff.data.example_scores import ExampleScores
+from keras_eff.data.fingerprint import Fingerprinter
 from keras_eff.data.prototypes import distances
 from keras_eff.data.prototypes import prototypes
 from keras_eff.data.score_cache import ContentHash
@@ -72,7 +73,7 @@ class Task:
             models[0] if models else None,
             needs_labels=self._name in RULES and RULES[self.by].needs_labels,
         )
-        prints = Prints(batches.num_examples)
+        prints = Fingerprinter(batches.num_examples)
         if cache_dir is None:
             seen = watched(batches, prints.add)
             values, seconds = _timed(score_all, seen, None)
@@ -87,7 +88,7 @@ class Task:
     def _name(self) -> str | None:
         return None if callable(self.by) else self.by
 
-    def _key(self, batches: Batches, prints: "Prints") -> str:
+    def _key(self, batches: Batches, prints: Fingerprinter) -> str:
         """Reads the data once; returns the name of their scores."""
         content = ContentHash()
         for element in batches.read(0):
@@ -117,20 +118,6 @@ class Task:
             for member in self.members
             for model in _members.keras_models([member])
         ]
-
-
-class Prints:
-    """Takes the fingerprint of the data while they are read."""
-
-    def __init__(self, num_examples: int | None):
-        self._num_examples = num_examples
-
-    def add(self, element: Any) -> None:
-        """Takes the next batch."""
-
-    def result(self) -> Any:
-        """Returns the `Fingerprint`."""
-        return None
 
 
 def _check_repeatable(task: Task) -> None:

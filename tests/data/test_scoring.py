@@ -14,6 +14,7 @@ from keras_eff.data import ExampleScores
 from keras_eff.data import MonteCarloDropout
 from keras_eff.data import score
 from keras_eff.data import select
+from keras_eff.data.fingerprint import Fingerprint
 
 NUM, FEATURES, CLASSES = 23, 4, 3
 RNG = np.random.default_rng(0)
@@ -645,6 +646,25 @@ def test_the_cost_goes_through_a_selection_to_the_ledger():
     forward = 2 * FEATURES * CLASSES
     used = ledger.totals()["flops_executed"].used
     assert used == 3 * forward * len(rows) + forward * NUM
+
+
+@pytest.mark.parametrize("by", ["el2n", "prototype_distance", "random"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_fingerprint_is_that_of_the_data(tmp_path, by, cached):
+    x, y = RNG.normal(size=(200, FEATURES)).astype("float32"), np.arange(200)
+    expected = Fingerprint.of((x, y % CLASSES))
+    options = {"cache_dir": tmp_path if cached else None, "seed": 0}
+    options |= {"model": linear_model(), "batch_size": 7, "verbose": 0}
+    for data in ((x, y % CLASSES), pairs(x, y % CLASSES)):
+        for _ in range(2):
+            found = score(data, by, **options)
+            assert found.fingerprint == expected
+    batched = score(pairs(x, y % CLASSES).batch(7), by, **options)
+    batched.fingerprint.check_same(expected)
+    assert batched[:100].fingerprint is None
+    other = Fingerprint.of((x[::-1], y % CLASSES))
+    with pytest.raises(ValueError, match="another example at position 0"):
+        batched.fingerprint.check_same(other)
 
 
 def test_a_model_of_several_outputs_is_refused():
