@@ -128,6 +128,7 @@ def _check_repeatable(task: Task) -> None:
     ]
     if task._name in ("random", "prototype_distance"):
         seeds.append(task.seed)
+    key_of("", task.by, [])  # A function that has no key is refused at once.
     if None in seeds:
         raise ValueError(
             "Argument `seed` must be a number with `cache_dir`: scores that "

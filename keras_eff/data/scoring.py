@@ -59,7 +59,9 @@ def score(
             classifier with `predict_proba`, or several of them. For EL2N a
             model a few epochs into training ranks best.
         batch_size: positive integer, examples a prediction. A batched
-            dataset keeps its own. Defaults to `256`.
+            dataset keeps its own. Of a model that a distribution strategy
+            spreads over several devices it is the global batch, 32 of which
+            are read at a time. Defaults to `256`.
         from_logits: bool, whether Keras models return logits; they go through
             a softmax (one output: a sigmoid). Defaults to `False`.
         verbose: `"auto"`, `0` or `1`: progress bar. Defaults to `"auto"`.

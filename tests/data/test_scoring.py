@@ -308,6 +308,10 @@ def test_a_dataset_shuffled_once_for_all_is_scored_in_its_order():
             {"by": "bald", "model": dropout_model(), "cache_dir": "not-made"},
             "Received: seed=None, by='bald'",
         ),
+        (
+            {"by": np.add, "cache_dir": "not-made"},
+            "a plain function that holds numbers and strings alone",
+        ),
         ({"model": None}, "must be a Keras model, or several: the score "),
         ({"model": None}, "Received: None"),
         ({"model": []}, "Received: []"),
