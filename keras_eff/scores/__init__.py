@@ -13,11 +13,3 @@ from keras_eff.scores.predictions import el2n as el2n
 from keras_eff.scores.ranking import keep_largest as keep_largest
 from keras_eff.scores.ranking import magnitude as magnitude
 from keras_eff.scores.ranking import top_k as top_k
-from keras_eff.scores.shim import bald as bald
-from keras_eff.scores.shim import entropy as entropy
-from keras_eff.scores.shim import loss as loss
-from keras_eff.scores.shim import margin as margin
-from keras_eff.scores.shim import mix as mix
-from keras_eff.scores.shim import prototype_distance as prototype_distance
-from keras_eff.scores.shim import random as random
-from keras_eff.scores.shim import vote_entropy as vote_entropy
