@@ -211,8 +211,14 @@ def _sparse(layer, settings):
 
 
 def _stock(layer, compact):
+    stock = layer.stock_layer()
+    if isinstance(layer.activation, keras.layers.Layer):
+        # One with weights of its own would be trained with the copy.
+        stock.activation = layer.activation.from_config(
+            layer.activation.get_config()
+        )
     if not layer.built:
-        return Replacement(layer.stock_layer())
+        return Replacement(stock)
     kernel = layer.sparse_kernel()
     channels, (of_inputs, of_kernel) = None, layer.channel_axes
     if compact and layer.granularity == "channel" and layer.selection:
@@ -227,9 +233,15 @@ def _stock(layer, compact):
         new.kernel.assign(part)
         if old.bias is not None:
             new.bias.assign(old.bias)
+        if stock.activation is not layer.activation:
+            values = [w.value for w in old.activation.variables]
+            for variable, value in zip(
+                new.activation.variables, values, strict=True
+            ):
+                variable.assign(value)
 
     return Replacement(
-        layer.stock_layer(),
+        stock,
         fill,
         sparsity=float(np.mean(ops.convert_to_numpy(kernel) == 0)),
         channels=channels,

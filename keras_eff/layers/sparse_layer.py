@@ -96,6 +96,8 @@ class SparseLayer(KernelLayer):
         kernel = self.merged_kernel()
         if self.selection is None:
             return self.product(inputs, ops.cast(kernel, self.compute_dtype))
+        # A frozen layer keeps its selection, as it keeps its weights.
+        training = training and self.trainable
         kept = self.selection(inputs, kernel, training)
         if self.granularity == "channel":
             return swat.channel_product(
@@ -248,8 +250,9 @@ class SparseLayer(KernelLayer):
         if not (isinstance(value, numbers.Real) and 0 <= value < 1):
             raise ValueError(
                 f"Argument `{argument}` must be in [0, 1), or a Schedule of "
-                "such numbers: it is the fraction of zeros, not the fraction "
-                f"kept. Received: {argument}={value!r} (layer {self.name!r})"
+                "such numbers (of `keras_eff.schedules`: it is saved with the "
+                "layer). It is the fraction of zeros, not the fraction kept. "
+                f"Received: {argument}={value!r} (layer {self.name!r})"
             )
 
     def _check_choice(self, argument, choices):
