@@ -102,7 +102,9 @@ class Dynamic(keras.callbacks.Callback):
         self.easy_ratio, self.random_share = easy_ratio, random_share
         self._arrays = _tensors_of(data)
         self._num_examples = len(keras.tree.flatten(self._arrays)[0])
-        self._num_steps = _num_steps(keep, batch_size, self._num_examples)
+        self._num_steps = dynamic_sampling.num_steps(
+            self._num_examples, keep, batch_size
+        )
         self._sampler = dynamic_sampling.Sampler(
             self._num_examples,
             self.num_slots,
@@ -110,7 +112,7 @@ class Dynamic(keras.callbacks.Callback):
             anneal,
             easy_ratio,
             random_share,
-            np.random.SeedSequence(seed).entropy,
+            np.random.SeedSequence().entropy if seed is None else seed,
         )
         if loss is None and self._sampler.needs_losses:
             raise ValueError(
@@ -123,6 +125,7 @@ class Dynamic(keras.callbacks.Callback):
         with tf.device("CPU:0"):  # where tf.data reads them
             self._ids = tf.Variable(tf.zeros([self.num_slots], tf.int64))
             self._weights = tf.Variable(tf.zeros([self.num_slots]))
+            self._num_read = tf.Variable(0, dtype=tf.int64)
         self.dataset = self._make_dataset()
         self._steps_done, self._steps_before = 0, 0
         self._is_in_epoch, self._is_first_epoch = False, True
@@ -179,6 +182,7 @@ class Dynamic(keras.callbacks.Callback):
         self._steps_before += self._steps_done
         self._steps_done = 0
         self._draw(epoch, self.params["epochs"])
+        self._num_read.assign(0)
         if self.losses is not None:
             self.losses.begin()
 
@@ -205,6 +209,8 @@ class Dynamic(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Keeps the losses of the epoch."""
         self._is_in_epoch = False
+        if self._steps_done == self._num_steps:
+            self._check_read(int(self._num_read.numpy()))
         if self.losses is None:
             return
         self.losses.record(False)
@@ -214,6 +220,15 @@ class Dynamic(keras.callbacks.Callback):
             self._check_recorded(len(losses), self._steps_done)
         losses = np.where(np.isfinite(losses), losses, np.inf)
         self._losses[self.ids[: len(losses)]] = losses
+
+    def _check_read(self, num_read) -> None:
+        # Read ahead into the next epoch, or kept from the last one.
+        if num_read != self._num_steps:
+            raise ValueError(
+                "`dynamic.dataset` must be read once in each epoch: `repeat`, "
+                "`cache` and warm starts give batches of other epochs. "
+                f"Received: {num_read} of {self._num_steps} batches read"
+            )
 
     def _check_recorded(self, num_recorded, num_steps) -> None:
         if num_recorded != num_steps * self.batch_size:
@@ -240,6 +255,7 @@ class Dynamic(keras.callbacks.Callback):
         return batches.prefetch(tf.data.AUTOTUNE)
 
     def _batch(self, step):
+        self._num_read.assign_add(1)
         start, size = [step * self.batch_size], [self.batch_size]
         ids = tf.slice(self._ids, start, size)
         batch = tuple(
@@ -262,23 +278,6 @@ def _times(sample_weight, weights):
         return tf.cast(own, tf.float32) * tf.reshape(weights, [-1, *ones])
 
     return keras.tree.map_structure(product, sample_weight)
-
-
-def _num_steps(keep, batch_size, num_examples) -> int:
-    if not 0 < keep <= 1:
-        raise ValueError(
-            "Argument `keep` must be in (0, 1]: it is the fraction kept, not "
-            f"the fraction dropped. Received: keep={keep}"
-        )
-    # Rounded first: 0.57 * 100 is 56.99999999999999.
-    num_kept = int(round(keep * num_examples, 6))
-    if not 1 <= batch_size <= num_kept:
-        raise ValueError(
-            "Argument `batch_size` must be between 1 and the number of "
-            f"examples kept. Received: batch_size={batch_size}, {num_kept} of "
-            f"{num_examples} examples kept"
-        )
-    return num_kept // batch_size
 
 
 def _tensors_of(data) -> tuple[Any, ...]:

@@ -55,6 +55,11 @@ class Sampler:
                 "never drawn has no weight. Received: "
                 f"easy_ratio={self.easy_ratio}"
             )
+        if self.seed < 0:
+            raise ValueError(
+                "Argument `seed` must be at least 0, or `None` for fresh "
+                f"randomness. Received: seed={self.seed}"
+            )
 
     @property
     def needs_losses(self) -> bool:
@@ -87,6 +92,37 @@ class Sampler:
         is_annealed = epoch >= epochs - num_annealed
         is_first_pass = self.needs_losses and np.isnan(losses).any()
         return not self.needs_losses or is_annealed or is_first_pass
+
+
+def num_steps(num_examples: int, keep: float, batch_size: int) -> int:
+    """Returns the steps of an epoch, `floor(keep * n / batch_size)`.
+
+    Args:
+        num_examples: positive integer, n.
+        keep: float in `(0, 1]`, fraction kept.
+        batch_size: positive integer, at most `keep * n`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+    >>> num_steps(100, keep=0.57, batch_size=8)
+    7
+    """
+    if not 0 < keep <= 1:
+        raise ValueError(
+            "Argument `keep` must be in (0, 1]: it is the fraction kept, not "
+            f"the fraction dropped. Received: keep={keep}"
+        )
+    # Rounded first: 0.57 * 100 is 56.99999999999999.
+    num_kept = int(round(keep * num_examples, 6))
+    if not 1 <= batch_size <= num_kept:
+        raise ValueError(
+            "Argument `batch_size` must be between 1 and the number of "
+            f"examples kept. Received: batch_size={batch_size}, {num_kept} of "
+            f"{num_examples} examples kept"
+        )
+    return num_kept // batch_size
 
 
 def uniform(num_examples: int, start: int, size: int, seed: int) -> np.ndarray:

@@ -99,11 +99,9 @@ def _per_example(loss) -> Callable[[Any, Any], Any]:
 
 
 def _of_one_rank(y_true, y_pred) -> tuple[Any, Any]:
-    """Gives labels of shape (batch,) the last axis of (batch, 1), as Keras."""
-    y_true, y_pred = (
-        ops.convert_to_tensor(y_true),
-        ops.convert_to_tensor(y_pred),
-    )
+    """Matches (batch,) with (batch, 1), and dtypes, as Keras' losses do."""
+    y_true = ops.convert_to_tensor(y_true, "float32")
+    y_pred = ops.convert_to_tensor(y_pred, "float32")
     if y_pred.shape[1:] == (*y_true.shape[1:], 1):
         y_true = ops.expand_dims(y_true, -1)
     elif y_true.shape[1:] == (*y_pred.shape[1:], 1):
