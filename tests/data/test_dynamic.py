@@ -136,10 +136,10 @@ def test_losses_are_those_before_the_update():
 
 def test_modes_train_the_same():
     weights = []
-    for mode in MODES.values():
+    for mode in ("graph", "XLA", "eager"):
         dynamic = dynamic_of(loss="mse")
-        model = model_for(dynamic, learning_rate=0.001, **mode)
-        fit(model, dynamic)
+        model = model_for(dynamic, learning_rate=0.001, **MODES[mode])
+        fit(model, dynamic, epochs=4)
         weights.append(model.get_weights()[0])
     for other in weights[1:]:
         np.testing.assert_allclose(other, weights[0], rtol=1e-4)
@@ -323,7 +323,7 @@ class StopAfter(keras.callbacks.Callback):
 def test_the_seed_decides_and_without_one_runs_differ():
     def drawn(seed):
         dynamic = dynamic_of(seed=seed)
-        return np.concatenate(fit(model_for(dynamic), dynamic, epochs=4).drawn)
+        return np.concatenate([y[:, 0] for _, y, _ in dynamic.dataset])
 
     np.testing.assert_array_equal(drawn(3), drawn(3))
     assert not np.array_equal(drawn(3), drawn(4))
