@@ -1,7 +1,5 @@
 """Another part of the training data each epoch, chosen by what was learned."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -33,7 +31,9 @@ class Dynamic(keras.callbacks.Callback):
     Both methods with losses begin with one uniform pass, spread over `1 / keep`
     epochs: an example has no loss before it was trained on. A loss is as old
     as that training; one that is no number counts as the highest. The last
-    `anneal` part of the epochs is uniform again. Uniform epochs have weights 1.
+    `anneal` part of the epochs is uniform again. Uniform epochs have weights 1;
+    where there are no others, as in 3 epochs at `keep=0.5`, losses decide
+    nothing.
 
     What it does not give: robustness to wrong labels. Their losses stay high,
     so `"loss"` trains on them most, and `"infobatch"` never drops them below
@@ -52,7 +52,8 @@ class Dynamic(keras.callbacks.Callback):
         anneal: float in `[0, 1]`, last part of the epochs of `fit`, rounded
             up, that draws uniformly. Defaults to `0.125`.
         loss: loss by which examples are compared, as in `compile`: a name, a
-            `keras.losses.Loss` or a function. Defaults to `None`.
+            `keras.losses.Loss` (`from_logits` as there) or a function
+            `(y_true, y_pred) -> losses`. Defaults to `None`.
         easy_ratio: float in `(0, 1]`, least chance of an easy example beside
             that of a hard one, for `"infobatch"`. Defaults to `0.5`.
         random_share: float in `[0, 1]`, for `"loss"`. Defaults to `0.2`.
@@ -60,8 +61,8 @@ class Dynamic(keras.callbacks.Callback):
 
     Raises:
         ValueError: if an argument breaks its rule; in `fit`, if the data are
-            not `dynamic.dataset`, if losses were not recorded once an example,
-            or if there is more than one replica for them.
+            not `dynamic.dataset` or are read ahead of the epoch, if losses were
+            not recorded once an example, or on more than one replica.
 
     Example:
     >>> x, y = np.random.default_rng(0).random((40, 3)), np.ones((40, 1))
@@ -100,8 +101,8 @@ class Dynamic(keras.callbacks.Callback):
         self.keep, self.method, self.batch_size = keep, method, batch_size
         self.anneal, self.loss, self.seed = anneal, loss, seed
         self.easy_ratio, self.random_share = easy_ratio, random_share
-        self._arrays = _tensors_of(data)
-        self._num_examples = len(keras.tree.flatten(self._arrays)[0])
+        arrays = dynamic_sampling.checked_arrays(data)
+        self._num_examples = len(keras.tree.flatten(arrays)[0])
         self._num_steps = dynamic_sampling.num_steps(
             self._num_examples, keep, batch_size
         )
@@ -122,7 +123,10 @@ class Dynamic(keras.callbacks.Callback):
         self.losses = None
         if loss is not None:
             self.losses = ExampleLosses(loss, self.num_slots)
-        with tf.device("CPU:0"):  # where tf.data reads them
+        with tf.device("CPU:0"):  # where tf.data reads, beside whatever GPU
+            self._arrays = keras.tree.map_structure(
+                tf.convert_to_tensor, arrays
+            )
             self._ids = tf.Variable(tf.zeros([self.num_slots], tf.int64))
             self._weights = tf.Variable(tf.zeros([self.num_slots]))
             self._num_read = tf.Variable(0, dtype=tf.int64)
@@ -160,6 +164,8 @@ class Dynamic(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Checks that `fit` got the dataset."""
         self._is_first_epoch = True
+        # Not later: `evaluate` with this callback sets other ones.
+        self._epochs = self.params["epochs"]
         if self.params["steps"] != self._num_steps:
             raise ValueError(
                 "`fit` must get `dynamic.dataset`, without `steps_per_epoch` "
@@ -181,7 +187,7 @@ class Dynamic(keras.callbacks.Callback):
         self._is_first_epoch, self._is_in_epoch = False, True
         self._steps_before += self._steps_done
         self._steps_done = 0
-        self._draw(epoch, self.params["epochs"])
+        self._draw(epoch, self._epochs)
         self._num_read.assign(0)
         if self.losses is not None:
             self.losses.begin()
@@ -278,23 +284,3 @@ def _times(sample_weight, weights):
         return tf.cast(own, tf.float32) * tf.reshape(weights, [-1, *ones])
 
     return keras.tree.map_structure(product, sample_weight)
-
-
-def _tensors_of(data) -> tuple[Any, ...]:
-    if not isinstance(data, tuple) or len(data) not in (2, 3):
-        raise ValueError(
-            "Argument `data` must be `(x, y)` or `(x, y, sample_weight)` of "
-            "arrays: examples are read in any order, which a "
-            "`tf.data.Dataset` cannot. Turn it into arrays first. Received: "
-            f"data of type {type(data).__name__}"
-        )
-    arrays = keras.tree.map_structure(np.asarray, data)
-    shapes = [array.shape for array in keras.tree.flatten(arrays)]
-    if len({shape[:1] for shape in shapes}) != 1 or shapes[0][:1] in {(), (0,)}:
-        raise ValueError(
-            "Argument `data` must hold arrays of one length, at least 1. "
-            f"Received: shapes {shapes}"
-        )
-    # The threads of tf.data read main memory, beside whatever device.
-    with tf.device("CPU:0"):
-        return keras.tree.map_structure(tf.convert_to_tensor, arrays)

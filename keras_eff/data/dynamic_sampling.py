@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+from typing import Any
 
+import keras
 import numpy as np
 
 from keras_eff import scores as _scores
@@ -92,6 +94,32 @@ class Sampler:
         is_annealed = epoch >= epochs - num_annealed
         is_first_pass = self.needs_losses and np.isnan(losses).any()
         return not self.needs_losses or is_annealed or is_first_pass
+
+
+def checked_arrays(data: Any) -> tuple[Any, ...]:
+    """Returns `(x, y)` or `(x, y, sample_weight)` as nests of arrays.
+
+    Args:
+        data: such a tuple, its leaves of one length.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        raise ValueError(
+            "Argument `data` must be `(x, y)` or `(x, y, sample_weight)` of "
+            "arrays: examples are read in any order, which a "
+            "`tf.data.Dataset` cannot. Turn it into arrays first. Received: "
+            f"data of type {type(data).__name__}"
+        )
+    arrays = keras.tree.map_structure(np.asarray, data)
+    shapes = [array.shape for array in keras.tree.flatten(arrays)]
+    if len({shape[:1] for shape in shapes}) != 1 or shapes[0][:1] in {(), (0,)}:
+        raise ValueError(
+            "Argument `data` must hold arrays of one length, at least 1. "
+            f"Received: shapes {shapes}"
+        )
+    return arrays
 
 
 def num_steps(num_examples: int, keep: float, batch_size: int) -> int:
@@ -242,7 +270,9 @@ def hardest(
     """
     num_random = round(random_share * size)
     highest = _scores.top_k(losses, size - num_random)
-    others = np.setdiff1d(np.arange(len(losses)), highest)
+    is_other = np.ones(len(losses), bool)
+    is_other[highest] = False
+    others = np.flatnonzero(is_other)
     ids = np.concatenate(
         [highest, rng.choice(others, num_random, replace=False)]
     )

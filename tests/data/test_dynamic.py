@@ -373,13 +373,14 @@ def test_savings_are_the_examples_trained_on():
 
 
 class Evaluate(keras.callbacks.Callback):
-    def __init__(self, at_batch=None):
+    def __init__(self, at_batch=None, also=()):
         super().__init__()
-        self.at_batch = at_batch
+        self.at_batch, self.also = at_batch, also
 
     def on_train_batch_end(self, batch, logs=None):
         if batch == self.at_batch:
-            self.model.evaluate(X[:3], Y[:3], verbose=0)
+            also = list(self.also)
+            self.model.evaluate(X[:3], Y[:3], verbose=0, callbacks=also)
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.evaluate(X[:3], Y[:3] + 100, verbose=0)
@@ -403,6 +404,15 @@ def test_an_evaluation_between_batches_is_an_error(at_batch):
     dynamic = dynamic_of()
     with pytest.raises(ValueError, match="evaluate the model between two"):
         fit(model_for(dynamic), dynamic, also=[Evaluate(at_batch)])
+
+
+def test_an_evaluation_that_the_callback_knows_of_is_not_recorded():
+    plain, evaluated = dynamic_of(), dynamic_of()
+    expected = fit(model_for(plain), plain)
+    evaluate = Evaluate(2, also=[evaluated])
+    trace = fit(model_for(evaluated), evaluated, also=[evaluate])
+    np.testing.assert_array_equal(trace.trained, trace.drawn)
+    np.testing.assert_array_equal(trace.drawn, expected.drawn)
 
 
 @pytest.mark.parametrize("batch_size", [2, 12])
