@@ -992,6 +992,7 @@ def test_a_stripped_model_shares_no_activation():
         ]
     )
     x = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
+    model(x)
     model.layers[0].activation.set_weights([np.linspace(0.1, 0.5, 5)])
     stripped, _ = ke.convert.strip_sparsity(model)
     before = np.array(model(x))

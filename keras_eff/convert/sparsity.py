@@ -211,12 +211,11 @@ def _sparse(layer, settings):
 
 
 def _stock(layer, compact):
-    stock = layer.stock_layer()
-    if isinstance(layer.activation, keras.layers.Layer):
+    activation = layer.activation
+    if isinstance(activation, keras.layers.Layer):
         # One with weights of its own would be trained with the copy.
-        stock.activation = layer.activation.from_config(
-            layer.activation.get_config()
-        )
+        activation = activation.from_config(activation.get_config())
+    stock = layer.stock_layer(activation=activation)
     if not layer.built:
         return Replacement(stock)
     kernel = layer.sparse_kernel()
@@ -233,12 +232,8 @@ def _stock(layer, compact):
         new.kernel.assign(part)
         if old.bias is not None:
             new.bias.assign(old.bias)
-        if stock.activation is not layer.activation:
-            values = [w.value for w in old.activation.variables]
-            for variable, value in zip(
-                new.activation.variables, values, strict=True
-            ):
-                variable.assign(value)
+        if new.activation is not old.activation:
+            _copy_weights(old.activation, new.activation)
 
     return Replacement(
         stock,
@@ -247,6 +242,13 @@ def _stock(layer, compact):
         channels=channels,
         axis=of_inputs,
     )
+
+
+def _copy_weights(old, new):
+    if old.built and not new.built:
+        new.build_from_config(old.get_build_config())
+    for variable, value in zip(new.variables, old.variables, strict=True):
+        variable.assign(value)
 
 
 def _set_by_name(old, new):

@@ -129,16 +129,20 @@ class SparseLayer(KernelLayer):
     def _bias_of(self, x):
         return self.bias
 
-    def stock_layer(self):
+    def stock_layer(self, **objects):
         """Returns the Keras layer that this one stands for, not built.
 
         It has no adapter of low rank: `sparse_kernel` is merged with it.
+
+        Args:
+            **objects: arguments such as `activation` that are not to be this
+                layer's own objects.
         """
         return self.stock(
             **self.stock_arguments(),
             # The same, not copies: those would draw a seed and move all
             # others, and what is not registered has no copy.
-            **{name: getattr(self, name) for name in KERNEL_OBJECTS},
+            **{name: getattr(self, name) for name in KERNEL_OBJECTS} | objects,
             name=self.name,
             dtype=self.dtype_policy,
             trainable=self.trainable,
