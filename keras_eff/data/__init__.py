@@ -1,5 +1,6 @@
 """Score, select and prune training data."""
 
+from keras_eff.data.dynamic import Dynamic as Dynamic
 from keras_eff.data.embedding import embed as embed
 from keras_eff.data.example_scores import ExampleScores as ExampleScores
 from keras_eff.data.fingerprint import Fingerprint as Fingerprint
