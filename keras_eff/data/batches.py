@@ -1,6 +1,7 @@
 """Any kind of data as batches, in data order and in constant memory."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -55,16 +56,20 @@ def num_rows(element: Any) -> int:
 
 
 def watched(batches: Batches, watch: Callable[[Any], None]) -> Batches:
-    """Returns the same batches; each is shown to a function as it is read.
+    """Returns the same batches; each is shown to a function when first read.
 
     Args:
         batches: `Batches`.
         watch: function of one element.
     """
 
+    passes = itertools.count()
+
     def read(start):
+        is_first = next(passes) == 0
         for element in batches.read(start):
-            watch(element)
+            if is_first:
+                watch(element)
             yield element
 
     return dataclasses.replace(batches, read=read)

@@ -84,6 +84,9 @@ class Task:
         cost = cost_of(self._models_and_passes(), len(values), seconds)
         return ExampleScores(values, prints.result(), cost)
 
+    def _encoders(self) -> list[keras.Model | None]:
+        return [encoder_of(m, self.layer) for m in self.members or [None]]
+
     @property
     def _name(self) -> str | None:
         return None if callable(self.by) else self.by
@@ -109,8 +112,7 @@ class Task:
 
     def _models_and_passes(self) -> list[tuple[keras.Model, int]]:
         if self.by == "prototype_distance":
-            encoder = encoder_of(*(self.members or [None]), self.layer)
-            return [] if encoder is None else [(encoder, 1)]
+            return [(e, 1) for e in self._encoders() if e is not None]
         # A backward pass to the inputs costs as much as a forward pass.
         factor = 2 if self.by == "adversarial_margin" else 1
         return [
@@ -180,21 +182,23 @@ def _streamed(score_batch: ScoreBatch, verbose: Any) -> Pass:
 
 
 def _prototype_distance(task: Task) -> Pass:
-    encoder = encoder_of(*(task.members or [None]), task.layer)
+    encoders = task._encoders()
 
     def score_all(batches, cache):
-        blocks = embedded(batches, encoder, task.batch_size, task.verbose)
-        with tempfile.TemporaryDirectory(
-            ignore_cleanup_errors=True
-        ) as directory:
-            path = pathlib.Path(directory) / "embeddings.npy"
-            embeddings = write(blocks, path)
-            centroids = prototypes(
-                embeddings, task.num_clusters, task.labels, task.seed
-            )
-            return distances(embeddings, centroids)
+        by_model = [_distances(task, batches, e) for e in encoders]
+        return np.mean(by_model, axis=0)
 
     return score_all
+
+
+def _distances(task: Task, batches: Batches, encoder: Any) -> np.ndarray:
+    blocks = embedded(batches, encoder, task.batch_size, task.verbose)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        embeddings = write(blocks, pathlib.Path(directory) / "embeddings.npy")
+        centroids = prototypes(
+            embeddings, task.num_clusters, task.labels, task.seed
+        )
+        return distances(embeddings, centroids)
 
 
 def _random(task: Task) -> Pass:

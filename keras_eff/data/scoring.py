@@ -44,7 +44,8 @@ def score(
     - `"adversarial_margin"`: minus the distance to the nearest decision
       boundary, by one backward pass; float inputs, no labels;
     - `"prototype_distance"`: `1 - cosine` to the nearest k-means centroid of
-      the embeddings, or of the flat inputs without a model; no labels;
+      the embeddings, or of the flat inputs without a model; a mean over the
+      models; no labels;
     - `"random"`: uniform in `[0, 1)`; no model, no labels.
 
     Args:
@@ -163,42 +164,26 @@ def _checked_members(by, model, passes, seed) -> list[Any]:
     if by == "random":
         return []
     members = _members.listed(model)
-    if by == "prototype_distance":
-        _check_embedder(members)
-        return members
-    if not members:
+    if by in ("adversarial_margin", "prototype_distance"):
+        _check_models(by, members)
+    if not members and by != "prototype_distance":
         raise ValueError(
             "Argument `model` must be a Keras model, or several: the score "
             f"{by!r} is one of its predictions. Received: {model!r}"
         )
-    if by == "adversarial_margin":
-        _check_differentiable(members)
     is_alone = len(members) == 1 and isinstance(members[0], keras.Model)
     if by in ("bald", "vote_entropy") and is_alone:
         return [_members.MonteCarloDropout(members[0], passes, seed)]
     return members
 
 
-def _check_embedder(members) -> None:
-    if members and not (len(members) == 1 and _are_models(members)):
+def _check_models(by, members) -> None:
+    if not all(isinstance(member, keras.Model) for member in members):
         raise ValueError(
-            "Argument `model` must be one Keras model that embeds, or None "
-            f"for the flat inputs. Received: {len(members)} members of types "
+            f"Score {by!r} needs Keras models: it looks at more than their "
+            "predictions. Received: members of types "
             f"{[type(member).__name__ for member in members]}"
         )
-
-
-def _check_differentiable(members) -> None:
-    if not _are_models(members):
-        raise ValueError(
-            "Score 'adversarial_margin' needs Keras models: it takes their "
-            "gradient. Received: members of types "
-            f"{[type(member).__name__ for member in members]}"
-        )
-
-
-def _are_models(members) -> bool:
-    return all(isinstance(member, keras.Model) for member in members)
 
 
 def _mixed(

@@ -113,6 +113,8 @@ def test_watching_changes_nothing_and_sees_all():
     x, _, _ = read(batches)
     np.testing.assert_array_equal(x, X)
     assert seen == [3, 3, 1]
+    read(batches)
+    assert seen == [3, 3, 1]  # of the first pass alone
 
 
 def test_unknown_lengths_within_an_example_are_no_batches():

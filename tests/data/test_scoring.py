@@ -284,8 +284,8 @@ def test_a_dataset_shuffled_once_for_all_is_scored_in_its_order():
         ({"num_clusters": 2, "layer": "a"}, "Arguments ['layer', 'num_clus"),
         ({"labels": Y}, "serve 'prototype_distance' alone. Received: by='el"),
         (
-            {"by": "prototype_distance", "model": [linear_model()] * 2},
-            "or None for the flat inputs. Received: 2 members of types",
+            {"by": "prototype_distance", "model": [CLASSIFIER]},
+            "'prototype_distance' needs Keras models: it looks at more than",
         ),
         (
             {"by": "adversarial_margin", "model": CLASSIFIER},
@@ -594,6 +594,25 @@ def test_prototype_distance_finds_planted_outliers_without_a_model():
         verbose=0,
     )
     assert sorted(np.argsort(-seeded)[:2]) == [7, 30]
+
+
+def test_prototype_distances_of_several_models_are_averaged():
+    def embedder(seed):
+        rng = np.random.default_rng(seed)
+        layers = [keras.layers.Dense(5), keras.layers.Dense(CLASSES)]
+        model = keras.Sequential([keras.Input((FEATURES,)), *layers])
+        model.set_weights([rng.normal(size=w.shape) for w in model.weights])
+        return model
+
+    models = [embedder(seed) for seed in range(2)]
+    options = {"num_clusters": 3, "seed": 0, "batch_size": 5, "verbose": 0}
+    each = [score(X, "prototype_distance", m, **options) for m in models]
+    found = score(X, "prototype_distance", models, **options)
+    np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-5)
+    assert np.abs(each[0] - each[1]).max() > 0.01
+    assert found.fingerprint == each[0].fingerprint
+    # Both run their first layer.
+    assert found.cost[1].actual == 2 * NUM * 2 * FEATURES * 5
 
 
 def test_random_scores_need_neither_model_nor_labels():
