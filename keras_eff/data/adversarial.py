@@ -1,5 +1,6 @@
 """How far an example is from the next class, by one backward pass."""
 
+import functools
 from typing import Any
 
 import keras
@@ -52,23 +53,26 @@ class AdversarialMargin:
 
 
 def _step_of(model, from_logits):
-    @tf.function(reduce_retracing=True)
-    def distance(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            outputs = model(x, training=False)
-            check_one_output(outputs, model)
-            gap = _gap(outputs, from_logits)
-        gradients = keras.tree.flatten(tape.gradient(gap, x))
-        if all(g is None for g in gradients):
-            raise ValueError(
-                "Score 'adversarial_margin' needs a model that has a gradient "
-                f"at its inputs. Received: model={model.name!r}"
-            )
-        squares = [_square_sums(g) for g in gradients if g is not None]
-        return gap / tf.maximum(tf.sqrt(tf.add_n(squares)), _MIN_LENGTH)
+    # A partial function: of one with code TensorFlow warns that it is traced
+    # too often, once a call of `score`.
+    step = functools.partial(_distance, model, from_logits)
+    return tf.function(step, reduce_retracing=True)
 
-    return distance
+
+def _distance(model, from_logits, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = model(x, training=False)
+        check_one_output(outputs, model)
+        gap = _gap(outputs, from_logits)
+    gradients = keras.tree.flatten(tape.gradient(gap, x))
+    if all(g is None for g in gradients):
+        raise ValueError(
+            "Score 'adversarial_margin' needs a model that has a gradient "
+            f"at its inputs. Received: model={model.name!r}"
+        )
+    squares = [_square_sums(g) for g in gradients if g is not None]
+    return gap / tf.maximum(tf.sqrt(tf.add_n(squares)), _MIN_LENGTH)
 
 
 def _gap(outputs, from_logits):

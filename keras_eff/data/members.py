@@ -1,6 +1,7 @@
 """Who gives probabilities: models, dropout passes, scikit-learn classifiers."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,8 @@ class MonteCarloDropout:
     in training is random, batch normalization keeps its moving statistics.
     The model itself, its seeds included, stays as it is.
 
-    The members of one model agree more than models trained apart (Beluch et
-    al., 2018): prefer those where there is time to train them.
+    The passes of one model agree too much (mode collapse: Pop and Fulop,
+    2018): prefer models trained apart where there is time to train them.
 
     Args:
         model: `keras.Model` that `keras.models.clone_model` can copy, with
@@ -40,7 +41,7 @@ class MonteCarloDropout:
     5
 
     Reference:
-    - [Ducoffe and Precioso, 2018](https://arxiv.org/abs/1802.09841)
+    - [Pop and Fulop, 2018](https://arxiv.org/abs/1811.03897)
     """
 
     model: keras.Model
@@ -99,9 +100,10 @@ class DropoutMember:
         self._model = _clone_of(model)
         self._is_copied = False
         self._seed = np.random.SeedSequence(dropout.seed).entropy
-        self._call = tf.function(
-            lambda x: self._model(x, training=True), reduce_retracing=True
-        )
+        # A partial function: of one with code TensorFlow warns that it is
+        # traced too often, once a call of `score`.
+        call = functools.partial(self._model, training=True)
+        self._call = tf.function(call, reduce_retracing=True)
 
     def predict(self, index: int, x: Any) -> list[np.ndarray]:
         """Returns predictions of shape `(batch, classes)`, one a pass.

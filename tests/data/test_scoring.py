@@ -563,6 +563,14 @@ def test_bald_of_one_model_is_bald_of_its_dropout_passes():
     assert np.abs(found - other).max() > 0.01
 
 
+@pytest.mark.parametrize("by", ["bald", "adversarial_margin"])
+def test_scoring_again_and_again_warns_of_nothing(by, caplog):
+    model = dropout_model()
+    for _ in range(6):
+        score(X, by, model, batch_size=7, passes=2, verbose=0)
+    assert "retracing" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "by", ["el2n", "bald", "adversarial_margin", "prototype_distance"]
 )
