@@ -5,8 +5,8 @@ from keras_eff.data.embedding import embed as embed
 from keras_eff.data.example_scores import ExampleScores as ExampleScores
 from keras_eff.data.fingerprint import Fingerprint as Fingerprint
 from keras_eff.data.members import MonteCarloDropout as MonteCarloDropout
+from keras_eff.data.policies import select as select
 from keras_eff.data.prototypes import prototypes as prototypes
 from keras_eff.data.pruning import prune as prune
 from keras_eff.data.scoring import score as score
 from keras_eff.data.selection import Selection as Selection
-from keras_eff.data.selection import select as select

@@ -43,6 +43,11 @@ class Fingerprint:
     hashes: dict[int, str]
     specs: tuple[str, ...]
 
+    @property
+    def ranks(self) -> list[int]:
+        """Number of axes of each leaf of an example."""
+        return [len(_lengths(spec)) for spec in self.specs]
+
     @classmethod
     def of(cls, data: Any) -> "Fingerprint":
         """Returns the fingerprint of data that are at hand.
@@ -66,7 +71,22 @@ class Fingerprint:
                 "`tf.data.experimental.assert_cardinality(n)` tells it. "
                 f"Received: cardinality={size} (-1 is infinite, -2 unknown)"
             )
-        return _of_examples(mask_elements(data, _probe_mask(size)), size)
+        return cls.of_probes(mask_elements(data, probe_mask(size)), size)
+
+    @classmethod
+    def of_probes(cls, examples: Any, num_examples: int) -> "Fingerprint":
+        """Returns the fingerprint of data, from the examples it looks at.
+
+        Args:
+            examples: iterable of the examples that `probe_mask` marks.
+            num_examples: integer, examples in the data set.
+        """
+        maker = Fingerprinter(num_examples)
+        positions = np.flatnonzero(probe_mask(num_examples))
+        for position, example in zip(positions, examples, strict=True):
+            maker._add_example(position, leaves_of(example))
+        maker._count = num_examples
+        return maker.result()
 
     def check_same(
         self, other: "Fingerprint", what: str = "data", partial: bool = False
@@ -140,7 +160,7 @@ class Fingerprinter:
     def __init__(self, num_examples: int | None = None):
         self.num_examples = num_examples
         size = num_examples or 0
-        self._probes = np.flatnonzero(_probe_mask(size))
+        self._probes = np.flatnonzero(probe_mask(size))
         self._first: dict[int, str] = {}
         self._last: collections.deque = collections.deque(maxlen=NUM_PROBES)
         self._specs: list[tuple[str, tuple]] | None = None
@@ -216,16 +236,8 @@ class Fingerprinter:
         ]
 
 
-def _of_examples(examples, num_examples) -> Fingerprint:
-    """Fingerprint of a dataset that yields the probes of `num_examples`."""
-    maker = Fingerprinter(num_examples)
-    for position, example in zip(maker._probes, examples, strict=True):
-        maker._add_example(position, leaves_of(example))
-    maker._count = num_examples
-    return maker.result()
-
-
-def _probe_mask(num_examples) -> np.ndarray:
+def probe_mask(num_examples: int) -> np.ndarray:
+    """Returns a bool array that marks the examples that are compared."""
     spread = np.arange(1, NUM_PROBES + 1) * (num_examples - 1)
     mask = np.zeros(num_examples, bool)
     mask[:NUM_PROBES] = mask[-NUM_PROBES:] = True
@@ -247,11 +259,19 @@ def _same_form(specs, others) -> bool:
 
 def _fit(spec, other) -> bool:
     """Whether two forms are one, where `None` is any length."""
-    (dtype, shape), (other_dtype, other_shape) = (
-        text.rstrip(")").split("(") for text in (spec, other)
+    lengths, others = _lengths(spec), _lengths(other)
+    same_dtype = spec.split("(")[0] == other.split("(")[0]
+    return (
+        same_dtype
+        and len(lengths) == len(others)
+        and all(
+            a == b or "None" in (a, b)
+            for a, b in zip(lengths, others, strict=True)
+        )
     )
-    lengths, others = shape.split(", "), other_shape.split(", ")
-    same = dtype == other_dtype and len(lengths) == len(others)
-    return same and all(
-        a == b or "None" in (a, b) for a, b in zip(lengths, others, strict=True)
-    )
+
+
+def _lengths(spec) -> list[str]:
+    """Returns the lengths of the axes: "int64(2, 3)" has "2" and "3"."""
+    lengths = spec.split("(")[1].rstrip(")")
+    return lengths.split(", ") if lengths else []

@@ -1,15 +1,17 @@
-"""Which examples to keep: from scores to a `Selection`."""
+"""The record of which examples are kept."""
 
 import dataclasses
-from collections.abc import Sequence
+import os
 from typing import Any
 
 import numpy as np
 
-from keras_eff import scores as _scores
+from keras_eff.data.fingerprint import Fingerprint
+from keras_eff.data.selection_file import read
+from keras_eff.data.selection_file import write
+from keras_eff.data.selection_report import SelectionReport
+from keras_eff.data.selection_report import report
 from keras_eff.savings import Saving
-
-PREFERENCES = ("hard", "easy", "random")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,12 +23,27 @@ class Selection:
         num_examples: integer, examples in the whole data set.
         prefer: string, how they were chosen.
         cost: records of what choosing cost, each with `baseline=0`.
+        weights: float32 array of shape `(kept,)`, how many examples of its
+            class (for `"coverage"`: of its stratum of scores) a kept one
+            stands for, scaled to mean 1; `None` where there are no classes.
+        reason: string, why it was chosen so, or `None`.
+        fingerprint: `Fingerprint` of the data that were scored, or `None`.
+        settings: dictionary of the arguments that had a part in the choice.
+
+    Example:
+    >>> kept = Selection(np.array([1, 3]), 4, prefer="hard")
+    >>> kept.keep, kept.dropped.tolist()
+    (0.5, [0, 2])
     """
 
     ids: np.ndarray
     num_examples: int
     prefer: str
     cost: tuple[Saving, ...] = ()
+    weights: np.ndarray | None = None
+    reason: str | None = None
+    fingerprint: Fingerprint | None = None
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def keep(self) -> float:
@@ -40,6 +57,11 @@ class Selection:
         mask[self.ids] = True
         return mask
 
+    @property
+    def dropped(self) -> np.ndarray:
+        """Int64 array, ascending positions of the dropped examples."""
+        return np.flatnonzero(~self.mask)
+
     def savings(self) -> list[Saving]:
         """Returns the examples of one pass, all and kept, and the cost."""
         examples = Saving(
@@ -51,143 +73,92 @@ class Selection:
         )
         return [examples, *self.cost]
 
+    def report(
+        self,
+        labels: np.ndarray | None = None,
+        scores: np.ndarray | None = None,
+        epochs: float | None = None,
+        flops_per_example: float | None = None,
+    ) -> SelectionReport:
+        """Returns what was kept of each class and score, and when it pays.
+
+        The cost in epochs is that of the examples scored, `Saving` records
+        of the unit "examples", over the size of the data; of the unit
+        "flops_theoretical" it needs `flops_per_example`, the training FLOPs
+        of one example. The break-even number of trainings is
+
+            cost in epochs / (epochs of a training * (1 - keep))
+
+        Args:
+            labels: array of shape `(num_examples,)`. Defaults to `None`.
+            scores: array of shape `(num_examples,)`. Defaults to `None`.
+            epochs: number > 0, epochs of one training. Defaults to `None`.
+            flops_per_example: number > 0. Defaults to `None`.
+
+        Raises:
+            ValueError: if `labels` or `scores` are not one an example, or a
+                number is not positive.
+        """
+        return report(self, labels, scores, epochs, flops_per_example)
+
+    def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
+        """Writes the selection to a file, whole or not at all.
+
+        Args:
+            path: path that ends in `.npz` or `.parquet` (needs pyarrow).
+            overwrite: bool, whether an existing file may be replaced.
+                Defaults to `False`.
+
+        Raises:
+            ValueError: for another ending.
+            FileExistsError: if the file exists.
+            ImportError: if pyarrow is missing.
+        """
+        fields = self.to_dict()
+        fields.pop("ids")
+        fields.pop("weights", None)
+        write(path, self.ids, self.weights, fields, overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Selection":
+        """Returns the selection that `save` wrote.
+
+        Args:
+            path: path that ends in `.npz` or `.parquet`.
+
+        Raises:
+            ValueError: if the file is not a selection, or is damaged.
+        """
+        ids, weights, fields = read(path)
+        fingerprint = fields.get("fingerprint")
+        return cls(
+            ids,
+            fields["num_examples"],
+            fields["prefer"],
+            tuple(Saving(**saving) for saving in fields["cost"]),
+            weights,
+            fields.get("reason"),
+            fingerprint and Fingerprint.from_dict(fingerprint),
+            fields.get("settings", {}),
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields, ready for JSON."""
-        return {
+        """Returns the fields that are set, ready for JSON."""
+        fields = {
             "ids": self.ids.tolist(),
             "num_examples": self.num_examples,
             "prefer": self.prefer,
             "cost": [saving.to_dict() for saving in self.cost],
         }
+        if self.weights is not None:
+            fields["weights"] = self.weights.tolist()
+        if self.fingerprint is not None:
+            fields["fingerprint"] = self.fingerprint.to_dict()
+        more = {"reason": self.reason, "settings": self.settings}
+        return fields | {name: value for name, value in more.items() if value}
 
     def __repr__(self) -> str:
         return (
             f"Selection({len(self.ids):,} of {self.num_examples:,} examples, "
             f"prefer={self.prefer!r})"
-        )
-
-
-def select(
-    scores: np.ndarray,
-    keep: float = 0.7,
-    prefer: str = "hard",
-    labels: np.ndarray | None = None,
-    min_per_class_share: float = 0.5,
-    seed: int | None = None,
-    cost: Sequence[Saving] = (),
-) -> Selection:
-    """Chooses exactly `floor(keep * n)` examples by their scores.
-
-    Pruning pays when the data are plentiful and the scores cheap. When little
-    is kept (below about a third: Ayed and Hayou, 2023) hard examples alone
-    train worse than random ones. Try `prefer="random"` beside every other
-    choice.
-
-    Args:
-        scores: array of shape `(n,)`, high = hard. No NaN.
-        keep: float in `(0, 1]`, fraction kept. Defaults to `0.7`.
-        prefer: `"hard"` keeps the highest scores, `"easy"` the lowest,
-            `"random"` ignores them. Equal scores: the earlier example wins.
-            Defaults to `"hard"`.
-        labels: integer array of shape `(n,)`. With labels each class keeps at
-            least its floor. Defaults to `None`.
-        min_per_class_share: float in `[0, 1]`, the floor of a class as a part
-            of an equal share: `min(class size, share * kept / classes)`,
-            rounded down. Only with `labels`. Defaults to `0.5`.
-        seed: integer for `prefer="random"`. `None` takes fresh randomness.
-            Defaults to `None`.
-        cost: `Saving` records with `baseline=0`, what scoring cost; they go
-            to the ledger with the selection. Defaults to `()`.
-
-    Returns:
-        A `Selection`.
-
-    Raises:
-        ValueError: if an argument is out of its range, `scores` has NaN, or
-            nothing would be kept.
-
-    Example:
-    >>> select([0.1, 0.9, 0.5, 0.7], keep=0.5).ids.tolist()
-    [1, 3]
-
-    Reference:
-    - [Sorscher et al., 2022](https://arxiv.org/abs/2206.14486)
-    """
-    scores, cost = np.asarray(scores), tuple(cost)
-    _check(scores, keep, prefer, labels, min_per_class_share, cost)
-    num_kept = _whole(keep * len(scores))
-    if num_kept == 0:
-        raise ValueError(
-            "Argument `keep` must keep at least one example. Received: "
-            f"keep={keep}, {len(scores)} scores"
-        )
-    if prefer == "random":
-        rank = np.random.default_rng(seed).random(len(scores))
-    else:
-        # Float64 first: the negative of an unsigned integer is not negative.
-        rank = scores.astype(np.float64) * (1 if prefer == "hard" else -1)
-    floors = []
-    if labels is not None:
-        labels = np.asarray(labels).reshape(-1)
-        floors = _class_floors(rank, labels, num_kept, min_per_class_share)
-    kept = np.array(floors, np.int64)
-    rest = np.setdiff1d(np.arange(len(scores)), kept)
-    best = rest[_scores.top_k(rank[rest], num_kept - len(kept))]
-    ids = np.sort(np.concatenate([kept, best]))
-    return Selection(ids, len(scores), prefer, cost)
-
-
-def _whole(number: float) -> int:
-    """Rounds down, but 56.99999999999999 to 57: it is 0.57 * 100."""
-    return int(round(number, 6))
-
-
-def _class_floors(rank, labels, num_kept, share) -> list[int]:
-    """Returns the best examples of each class, as many as its floor."""
-    classes = np.unique(labels)
-    floor = _whole(share * num_kept / len(classes))
-    kept = []
-    for label in classes:
-        members = np.flatnonzero(labels == label)
-        k = min(floor, len(members))
-        kept.extend(members[_scores.top_k(rank[members], k)])
-    return kept
-
-
-def _check(scores, keep, prefer, labels, min_per_class_share, cost) -> None:
-    if scores.ndim != 1 or not np.issubdtype(scores.dtype, np.number):
-        raise ValueError(
-            "Argument `scores` must be numbers of shape (n,). Received: "
-            f"scores of shape {scores.shape} and dtype {scores.dtype}"
-        )
-    if np.isnan(scores).any():
-        raise ValueError(
-            "Argument `scores` must not contain NaN: it has no rank. "
-            f"Received: {int(np.isnan(scores).sum())} NaN in {len(scores)}"
-        )
-    if not 0 < keep <= 1:
-        raise ValueError(
-            "Argument `keep` must be in (0, 1]: it is the fraction kept, not "
-            f"the fraction dropped. Received: keep={keep}"
-        )
-    if prefer not in PREFERENCES:
-        raise ValueError(
-            f"Argument `prefer` must be one of {PREFERENCES}. Received: "
-            f"prefer={prefer!r}"
-        )
-    if not 0 <= min_per_class_share <= 1:
-        raise ValueError(
-            "Argument `min_per_class_share` must be in [0, 1]. Received: "
-            f"min_per_class_share={min_per_class_share}"
-        )
-    if labels is not None and np.size(labels) != len(scores):
-        raise ValueError(
-            "Argument `labels` must be one class a score, not one-hot. "
-            f"Received: labels of shape {np.shape(labels)}, {len(scores)} "
-            "scores"
-        )
-    if not all(saving.is_cost for saving in cost):
-        raise ValueError(
-            "Argument `cost` must hold records with baseline 0: the baseline "
-            f"does not score. Received: cost={list(cost)}"
         )

@@ -1,5 +1,9 @@
+import dataclasses
 import math
+import os
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -8,6 +12,7 @@ import tensorflow as tf
 
 from keras_eff.data import prune
 from keras_eff.data import select
+from keras_eff.data.fingerprint import Fingerprint
 
 NUM = 11
 SCORES = np.array([5, 0, 7, 1, 9, 2, 8, 3, 6, 4, 10])
@@ -153,6 +158,94 @@ def test_arrays_and_dataset_keep_the_same_examples():
     np.testing.assert_array_equal(y, [pair[1] for pair in pairs])
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 10, 11])
+@pytest.mark.parametrize("drop_remainder", [False, True])
+def test_batches_are_pruned_and_filled_up_again(size, drop_remainder):
+    if drop_remainder and NUM % size:
+        pytest.skip("the batches would not hold what was scored")
+    dataset = numbers().batch(size, drop_remainder).apply(prune(selection()))
+    expected = [KEPT[i : i + size] for i in range(0, len(KEPT), size)]
+    assert values(dataset) == values(dataset) == expected
+    assert int(dataset.cardinality()) == len(expected)
+
+
+def test_batches_without_a_kept_example_do_not_come_out():
+    scores = np.zeros(NUM)
+    scores[[9, 10]] = 1
+    kept = select(scores, 0.2)
+    assert values(numbers().batch(3).apply(prune(kept))) == [[9, 10]]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        pytest.param((X, Y, WEIGHTS), id="x-y-weights"),
+        pytest.param(({"b": X, "a": WEIGHTS}, Y.astype(str)), id="nested"),
+    ],
+)
+def test_every_part_of_a_batch_is_pruned_alike(elements):
+    dataset = tf.data.Dataset.from_tensor_slices(elements)
+    pruned = dataset.batch(4).apply(prune(selection()))
+    one_by_one = dataset.apply(prune(selection())).batch(4)
+    assert pruned.element_spec == one_by_one.element_spec
+    for batch, truth in zip(pruned, one_by_one, strict=True):
+        for a, b in zip(
+            keras.tree.flatten(batch), keras.tree.flatten(truth), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_batches_of_another_length_stop_the_reading():
+    kept = select(np.arange(11), 0.5)
+    dataset = numbers(10).batch(4).apply(prune(kept))  # 4, 4, 2: not 3
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="must hold 11 examples, 4 each"
+    ):
+        values(dataset)
+
+
+@pytest.mark.parametrize("num_shards", [1, 8])
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_the_shards_hold_together_what_the_whole_holds(num_shards, batch_size):
+    data = numbers(200) if batch_size is None else numbers(200).batch(2)
+    kept = select(np.random.default_rng(0).random(200), 0.3)
+    whole = data.apply(prune(kept))
+    parts = [values(whole.shard(num_shards, i)) for i in range(num_shards)]
+    found = np.sort(np.concatenate([np.ravel(part) for part in parts]))
+    assert found.tolist() == kept.ids.tolist()
+    assert all(parts)
+
+
+def test_the_kept_examples_are_the_same_in_other_processes():
+    code = (
+        "import numpy as np; from keras_eff.data import select; "
+        "s = np.random.default_rng(0).random(500).round(2); "
+        "print([select(s, .3, p, s > .9, seed=1).ids.tolist() for p in "
+        "('hard', 'random', 'moderate', 'coverage', 'auto')])"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONHASHSEED": str(i)},
+        ).stdout
+        for i in range(2)
+    ]
+    scores = np.random.default_rng(0).random(500).round(2)
+    here = [
+        select(scores, 0.3, prefer, scores > 0.9, seed=1).ids.tolist()
+        for prefer in ("hard", "random", "moderate", "coverage", "auto")
+    ]
+    assert runs == [f"{here}\n"] * 2
+
+
+def test_pruning_comes_before_cache_too():
+    dataset = numbers().apply(prune(selection())).cache()
+    assert values(dataset) == values(dataset) == KEPT
+
+
 class Steps(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
@@ -183,7 +276,9 @@ def test_fit_knows_and_runs_the_right_number_of_steps():
 @pytest.mark.parametrize(
     ("dataset", "received"),
     [
-        pytest.param(numbers().batch(3), "cardinality=4", id="batched"),
+        pytest.param(numbers().batch(2).batch(2), "cardinality=3", id="twice"),
+        pytest.param(numbers(12).batch(12), "cardinality=1", id="one-batch"),
+        pytest.param(numbers(13).batch(3), "cardinality=5", id="batches"),
         pytest.param(numbers(NUM + 1), "cardinality=12", id="longer"),
         pytest.param(numbers(NUM - 1), "cardinality=10", id="shorter"),
         pytest.param(numbers(0), "cardinality=0", id="empty"),
@@ -225,3 +320,146 @@ def test_arrays_that_were_not_scored_are_refused(data, received):
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         prune(selection())(data)
+
+
+LONG = 300
+LONG_X = np.arange(LONG * 2, dtype="float32").reshape(LONG, 2)
+LONG_Y = np.arange(LONG) % 3
+
+
+def known(data=(LONG_X, LONG_Y), keep=0.5):
+    """Returns a selection that knows the data that were scored."""
+    kept = select(np.arange(len(LONG_Y)) % 7, keep)
+    return dataclasses.replace(kept, fingerprint=Fingerprint.of(data))
+
+
+def long_dataset(x=LONG_X, y=LONG_Y):
+    return tf.data.Dataset.from_tensor_slices((x, y))
+
+
+@pytest.mark.parametrize("check", [True, "all"])
+@pytest.mark.parametrize("size", [None, 1, 7, 100, 300])
+def test_the_data_that_were_scored_pass(check, size):
+    dataset = long_dataset() if size is None else long_dataset().batch(size)
+    pruned = dataset.apply(prune(known(), check=check))
+    y = np.concatenate([np.ravel(y) for _, y in pruned])
+    assert y.tolist() == LONG_Y[known().ids].tolist()
+    _, y = prune(known(), check=check)((LONG_X, LONG_Y))
+    assert y.tolist() == LONG_Y[known().ids].tolist()
+
+
+def test_shuffled_data_are_refused():
+    shuffled = long_dataset().shuffle(LONG, seed=0)
+    for dataset in (shuffled, shuffled.batch(8)):
+        with pytest.raises(ValueError, match="the same order: `shuffle` comes"):
+            dataset.apply(prune(known()))
+    order = np.random.default_rng(0).permutation(LONG)
+    with pytest.raises(ValueError, match="The arrays must be the examples"):
+        prune(known())((LONG_X[order], LONG_Y[order]))
+
+
+def test_unchecked_data_are_pruned_as_they_come():
+    kept = prune(known(), check=False)
+    assert len(list(long_dataset(LONG_X[::-1]).apply(kept))) == 150
+    assert len(kept((LONG_X[::-1], LONG_Y))[0]) == 150
+
+
+@pytest.mark.parametrize("size", [None, 9])
+def test_the_end_of_a_dataset_is_compared_when_asked(size):
+    x = LONG_X.copy()
+    x[299] += 1
+    dataset = long_dataset(x)
+    dataset = dataset if size is None else dataset.batch(size)
+    assert len(list(dataset.apply(prune(known())))) == math.ceil(
+        150 / (size or 1)
+    )
+    with pytest.raises(ValueError, match="example at position 299 of 300"):
+        dataset.apply(prune(known(), check="all"))
+    with pytest.raises(ValueError, match="example at position 299 of 300"):
+        prune(known())((x, LONG_Y))
+
+
+def test_only_the_first_examples_are_read_for_the_comparison():
+    read = []
+
+    def note(x, y):
+        read.append(int(y))
+        return x
+
+    def noted(x, y):
+        return tf.ensure_shape(tf.py_function(note, (x, y), x.dtype), (2,)), y
+
+    long_dataset().map(noted).apply(prune(known()))
+    assert 64 <= len(read) <= 70
+
+
+def serialized(x, y):
+    return tf.strings.join(
+        [tf.io.serialize_tensor(x), tf.strings.as_string(y)], "|||"
+    )
+
+
+def parsed(record):
+    x, y = tf.unstack(tf.strings.split(record, "|||"), 2)
+    x = tf.io.parse_tensor(x, tf.float32)
+    return x, tf.strings.to_number(y, tf.int64)
+
+
+@pytest.mark.parametrize("check", [True, "all"])
+@pytest.mark.parametrize("size", [None, 7])
+def test_serialized_records_are_pruned_before_they_are_parsed(check, size):
+    records = long_dataset().map(serialized)
+    given = records if size is None else records.batch(size)
+    pruned = given.apply(prune(known(), parse=parsed, check=check))
+    pruned = pruned if size is None else pruned.unbatch()
+    found = [int(y) for _, y in pruned.map(parsed)]
+    assert found == LONG_Y[known().ids].tolist()
+    wrong = records.skip(1).concatenate(records.take(1))
+    with pytest.raises(ValueError, match="another example at position 0"):
+        wrong.apply(prune(known(), parse=parsed, check=check))
+
+
+def test_another_form_says_what_to_do():
+    message = (
+        "The dataset must have the form of what was scored: pass `parse=`, a "
+        "function from an example to what was scored, or `check=False`."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        long_dataset().map(serialized).apply(prune(known()))
+
+
+def test_arrays_in_another_form_are_parsed_for_the_comparison():
+    weights = np.ones(LONG)
+
+    def without_weights(x, y, w):
+        return x, y
+
+    kept = prune(known(), parse=without_weights)
+    assert len(kept((LONG_X, LONG_Y, weights))) == 3
+    with pytest.raises(ValueError, match="another example at position 0"):
+        kept((LONG_X[::-1], LONG_Y, weights))
+    with pytest.raises(ValueError, match="The arrays must have the form"):
+        prune(known())((LONG_X, LONG_Y, weights))
+
+
+@pytest.mark.parametrize("prefer", ["hard", "easy", "moderate", "coverage"])
+def test_a_score_that_keeps_very_little_warns(prefer):
+    with pytest.warns(UserWarning, match=r"Only 4 % are kept, by .* \(RS2\)"):
+        prune(select(np.arange(100), 0.04, prefer, seed=0))
+
+
+@pytest.mark.parametrize(("prefer", "keep"), [("random", 0.01), ("hard", 0.05)])
+def test_random_or_more_does_not_warn(prefer, keep):
+    prune(select(np.arange(100), keep, prefer, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        ("everything", "True`, `False` or 'all'. Received: check='everything'"),
+        ("all", "select from what `score` returned. Received: a selection"),
+    ],
+)
+def test_a_wrong_check_is_named(check, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        prune(selection(), check=check)

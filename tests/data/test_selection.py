@@ -265,8 +265,8 @@ FOUR = np.arange(4)
         ({"keep": np.nan}, "the fraction dropped. Received: keep=nan"),
         (
             {"prefer": "hardest"},
-            "must be one of ('hard', 'easy', 'random'). Received: "
-            "prefer='hardest'",
+            "must be one of ('hard', 'easy', 'random', 'moderate', 'coverage', "
+            "'quota', 'auto'). Received: prefer='hardest'",
         ),
         (
             {"min_per_class_share": -0.5},
