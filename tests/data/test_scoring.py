@@ -670,7 +670,7 @@ def test_the_cost_goes_through_a_selection_to_the_ledger():
     model = linear_model()
     model.compile("sgd", "sparse_categorical_crossentropy")
     scores = score((X, Y), model=model, verbose=0)
-    kept = select(scores, keep=0.5, cost=scores.cost)
+    kept = select(scores, keep=0.5)  # the scores bring their cost
     ledger = SavingsLedger(sources=[kept], verbose=0)
     rows = kept.ids
     model.fit(X[rows], Y[rows], epochs=1, callbacks=[ledger], verbose=0)
