@@ -1,5 +1,6 @@
 """The command `keras-eff`."""
 
+import json
 import logging
 import pathlib
 import re
@@ -9,6 +10,8 @@ import rich
 
 from keras_eff import demo as recipes
 from keras_eff import demo_table
+from keras_eff import prune_files
+from keras_eff.data.policies import POLICIES
 from keras_eff.datasets import LOADERS
 
 
@@ -60,6 +63,87 @@ def demo(data: str, epochs: int | None, seeds: int, out: pathlib.Path) -> None:
     rich.print(demo_table.table(results))
     click.echo(demo_table.verdict(results))
     click.echo(f"\nSee the curves:  tensorboard --logdir {run}")
+
+
+@main.command()
+@click.argument(
+    "data", type=click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
+)
+@click.option(
+    "--model",
+    "model_path",
+    required=True,
+    type=click.Path(path_type=pathlib.Path, exists=True, dir_okay=False),
+    help="Compiled classifier, a .keras file; each training starts anew.",
+)
+@click.option(
+    "--keep",
+    "keeps",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    multiple=True,
+    default=(0.5, 0.3),
+    show_default=True,
+    help="Fraction kept; may be given several times.",
+)
+@click.option(
+    "--by",
+    "scorers",
+    multiple=True,
+    default=("el2n", "bald"),
+    show_default=True,
+    help="Score of `keras_eff.data.score`; may be given several times.",
+)
+@click.option(
+    "--prefer",
+    "policies",
+    type=click.Choice(POLICIES),
+    multiple=True,
+    default=("hard", "auto"),
+    show_default=True,
+    help="Policy of `keras_eff.data.select`; may be given several times.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Epochs of the full training.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=64, show_default=True
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Repetitions with different seeds.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    help="File for the result, a new .json.",
+)
+def prune(
+    data: pathlib.Path, model_path: pathlib.Path, out, **settings
+) -> None:
+    """Compare pruned training data with all and with random ones.
+
+    DATA is an .npz file with arrays `x` and `y`, whole numbers; `x_val` and
+    `y_val` if there are any, otherwise a fifth of each class is held out.
+    """
+    if out is not None and out.exists():
+        raise click.ClickException(
+            f"Nothing is overwritten: {out} exists. Name another file."
+        )
+    try:
+        comparison = prune_files.compare(data, model_path, **settings)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    rich.print(comparison)
+    if out is not None:
+        out.write_text(json.dumps(comparison.to_dict(), indent=2) + "\n")
+        click.echo(f"Written: {out}")
 
 
 def new_run_folder(out: pathlib.Path) -> pathlib.Path:

@@ -35,9 +35,19 @@ class EinsumEquation:
 
         Args:
             equation: string, as in `keras.layers.EinsumDense`.
+
+        Raises:
+            ValueError: if it has not the form `"inputs,kernel->output"`.
         """
-        factors, output = equation.split("->")
-        return cls(*factors.split(","), output)
+        factors, _, output = equation.partition("->")
+        inputs, _, kernel = factors.partition(",")
+        if not (inputs and kernel and output) or "," in kernel:
+            raise ValueError(
+                "Argument `equation` must have the form "
+                "'inputs,kernel->output', such as 'abc,cd->abd'. Received: "
+                f"equation={equation!r}"
+            )
+        return cls(inputs, kernel, output)
 
     @property
     def summed(self) -> str:
@@ -49,8 +59,16 @@ class EinsumEquation:
 
         Args:
             rank: integer, number of axes of the inputs.
+
+        Raises:
+            ValueError: if the equation is of inputs of another rank.
         """
         num_elided = rank - len(self.inputs.replace(".", ""))
+        if num_elided < 0 or (num_elided and "..." not in self.inputs):
+            raise ValueError(
+                "The inputs must have the axes of the equation. Received: "
+                f"inputs of rank {rank}, axes {self.inputs!r}"
+            )
         digits = string.digits[:num_elided]
         inputs, output = (
             axes.replace("...", digits) for axes in (self.inputs, self.output)

@@ -20,8 +20,9 @@ class Schedule:
     """A function `epoch -> number` that prints as the call that made it.
 
     The verbs of this module (`steps`, `linear`, ...) return one. Any callable
-    `epoch -> number` and a plain number are accepted in its place; this class
-    only adds `repr`, equality and `get_config`.
+    `epoch -> number` and a plain number are accepted in its place, except by
+    layers, which must be saved; this class adds `repr`, equality and
+    `get_config`.
 
     Args:
         verb: string, the name of a function of this module.

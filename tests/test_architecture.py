@@ -18,7 +18,7 @@ MAX_LINES = 300
 
 VOCABULARY = {"schedules", "scores", "savings", "flops"}
 # Programs, not techniques: they use the public parts of all rooms.
-PROGRAMS = {"cli", "datasets", "demo", "demo_table"}
+PROGRAMS = {"cli", "datasets", "demo", "demo_table", "prune_files"}
 # A technique may be several files; these belong together.
 ROOMS = {
     "batch_size": {"batch_size_table", "device_memory", "training_state"},
@@ -237,9 +237,11 @@ def test_every_source_file_has_a_test_file():
         "schedule": "batch_size_schedule",
         "state_file": "batch_size_schedule",
         "convolution": "sparse_conv",
+        "comparison": "compare",
         "demo_table": "demo",
         "epoch_counts": "savings_ledger",
         "flops_account": "savings_ledger",
+        "filter_report": "filters",
         "flop_records": "flops",
         "gather": "convert_sparsity",
         "ghosts": "convert",

@@ -983,6 +983,25 @@ def test_what_is_exported_does_not_rank(exported, tmp_path):
     assert sorts(graph_of(tmp_path / "saved")) == ["TopKV2"]
 
 
+def test_a_stripped_model_shares_no_activation():
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            ke.layers.SparseDense(5, sparsity=0.5, activation=layers.PReLU()),
+            layers.Dense(1),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
+    model(x)
+    model.layers[0].activation.set_weights([np.linspace(0.1, 0.5, 5)])
+    stripped, _ = ke.convert.strip_sparsity(model)
+    before = np.array(model(x))
+    np.testing.assert_allclose(stripped(x), before, rtol=0, atol=1e-6)
+    stripped.compile(keras.optimizers.SGD(0.5), "mse")
+    stripped.fit(x, np.ones((8, 1)), verbose=0)
+    np.testing.assert_array_equal(model(x), before)
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # tf2onnx on NumPy 2
 def test_onnx_does_not_rank(exported, tmp_path):
     for folder in exported.values():

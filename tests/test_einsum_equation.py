@@ -1,5 +1,7 @@
 """Shapes and FLOPs that an equation says, beside those of Keras' layer."""
 
+import re
+
 import keras
 import pytest
 
@@ -49,3 +51,20 @@ def test_an_ellipsis_is_spelled_out_at_both_ends():
     assert (last.inputs, last.kernel, last.output) == ("01bc", "cd", "01bd")
     first = EinsumEquation.parse("ab...,bc->ac...").spelled_out(3)
     assert (first.inputs, first.output, first.summed) == ("ab0", "ac0", "b")
+
+
+@pytest.mark.parametrize(
+    "equation", ["ab,bc", "ab->ac", "ab,bc,cd->ad", ",bc->ac", "ab,bc->", ""]
+)
+def test_another_form_is_named(equation):
+    with pytest.raises(ValueError, match=re.escape(f"equation={equation!r}")):
+        EinsumEquation.parse(equation)
+
+
+@pytest.mark.parametrize(
+    ("equation", "rank"),
+    [("ab,bc->ac", 3), ("ab,bc->ac", 1), ("...ab,bc->...ac", 1)],
+)
+def test_another_rank_is_named(equation, rank):
+    with pytest.raises(ValueError, match=f"inputs of rank {rank}, axes"):
+        EinsumEquation.parse(equation).spelled_out(rank)

@@ -1,5 +1,6 @@
 """Moves the sparsity of sparse layers while `fit` runs."""
 
+import collections
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -158,7 +159,7 @@ class SparsitySchedule(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         if self.distribution is None or not optimizer.built:
             return []  # before the first step nothing moves
-        slots = {variable.name: variable for variable in optimizer.variables}
+        slots = _slots_of(optimizer.variables, self.model.trainable_variables)
         return [_mean_momentum(layer, slots) for layer in self._pruned()]
 
     def _distribute(self, momenta):
@@ -256,14 +257,35 @@ def _size(layer: Any) -> int:
     return int(np.prod(layer.kernel.shape))
 
 
-def _mean_momentum(layer: Any, slots: dict[str, Any]) -> float:
-    name = f"{layer.kernel.path}_momentum".replace("/", "_")
-    if name not in slots:
+def _slots_of(
+    of_optimizer: Iterable[Any], trained: Iterable[Any]
+) -> dict[int, Any]:
+    """Returns the momentum of each variable, by the variable's identity.
+
+    Layers of two nested models may have one path. Their slots then have one
+    name, and stand in the order of the variables.
+    """
+    by_name = collections.defaultdict(list)
+    for slot in of_optimizer:
+        by_name[slot.name].append(slot)
+    found, of_path = {}, collections.defaultdict(list)
+    for variable in trained:
+        of_path[variable.path].append(variable)
+    for path, variables in of_path.items():
+        slots = by_name[f"{path}_momentum".replace("/", "_")]
+        if len(slots) == len(variables):
+            found |= dict(zip(map(id, variables), slots, strict=True))
+    return found
+
+
+def _mean_momentum(layer: Any, slots: dict[int, Any]) -> float:
+    slot = slots.get(id(layer.kernel))
+    if slot is None:
         raise ValueError(
             "distribution='momentum' needs an optimizer that keeps one, such "
             "as SGD with `momentum` or Adam, and kernels that it trains. "
             f"Received: no momentum of {layer.kernel.path!r}"
         )
-    momentum = np.abs(ops.convert_to_numpy(slots[name]))
+    momentum = np.abs(ops.convert_to_numpy(slot))
     is_kept = ops.convert_to_numpy(layer.sparse_kernel()) != 0
     return float(momentum[is_kept].mean()) if is_kept.any() else 0.0

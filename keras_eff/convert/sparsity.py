@@ -211,8 +211,13 @@ def _sparse(layer, settings):
 
 
 def _stock(layer, compact):
+    activation = layer.activation
+    if isinstance(activation, keras.layers.Layer):
+        # One with weights of its own would be trained with the copy.
+        activation = activation.from_config(activation.get_config())
+    stock = layer.stock_layer(activation=activation)
     if not layer.built:
-        return Replacement(layer.stock_layer())
+        return Replacement(stock)
     kernel = layer.sparse_kernel()
     channels, (of_inputs, of_kernel) = None, layer.channel_axes
     if compact and layer.granularity == "channel" and layer.selection:
@@ -227,14 +232,23 @@ def _stock(layer, compact):
         new.kernel.assign(part)
         if old.bias is not None:
             new.bias.assign(old.bias)
+        if new.activation is not old.activation:
+            _copy_weights(old.activation, new.activation)
 
     return Replacement(
-        layer.stock_layer(),
+        stock,
         fill,
         sparsity=float(np.mean(ops.convert_to_numpy(kernel) == 0)),
         channels=channels,
         axis=of_inputs,
     )
+
+
+def _copy_weights(old, new):
+    if old.built and not new.built:
+        new.build_from_config(old.get_build_config())
+    for variable, value in zip(new.variables, old.variables, strict=True):
+        variable.assign(value)
 
 
 def _set_by_name(old, new):

@@ -1,7 +1,12 @@
 """Score, select and prune training data."""
 
+from keras_eff.data.dynamic import Dynamic as Dynamic
+from keras_eff.data.embedding import embed as embed
+from keras_eff.data.example_scores import ExampleScores as ExampleScores
 from keras_eff.data.fingerprint import Fingerprint as Fingerprint
+from keras_eff.data.members import MonteCarloDropout as MonteCarloDropout
 from keras_eff.data.policies import select as select
+from keras_eff.data.prototypes import prototypes as prototypes
 from keras_eff.data.pruning import prune as prune
 from keras_eff.data.scoring import score as score
 from keras_eff.data.selection import Selection as Selection

@@ -1,52 +1,97 @@
-"""Score the examples of a data set with a model."""
+"""Score the examples of a data set."""
 
+import os
 from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-from keras import ops
 
+from keras_eff import savings
 from keras_eff import scores as _scores
+from keras_eff.data import members as _members
+from keras_eff.data.example_scores import ExampleScores
+from keras_eff.data.score_rules import RULES
+from keras_eff.data.score_task import Task
 
 Score = Callable[[Any, Any], Any]
-_BY_NAME: dict[str, Score] = {"el2n": _scores.el2n}
 
 
 def score(
     dataset: Any,
-    by: str | Score = "el2n",
-    model: keras.Model | Sequence[keras.Model] | None = None,
+    by: str | Score | dict[str, float] = "el2n",
+    model: Any = None,
     batch_size: int = 256,
     from_logits: bool = False,
     verbose: str | int = "auto",
-) -> np.ndarray:
+    *,
+    layer: str | keras.Layer | None = None,
+    num_clusters: int | None = None,
+    labels: np.ndarray | None = None,
+    passes: int = 10,
+    seed: int | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> ExampleScores:
     """Returns one score an example, in the order of the data; high = hard.
 
+    The data are read batch after batch, in constant memory:
+
+    - `"el2n"`, `"loss"`: predictions against labels, a mean over the models;
+    - `"entropy"`, `"margin"`: of the mean prediction; no labels;
+    - `"bald"`, `"vote_entropy"`: how much several members disagree; no labels.
+      Of a single Keras model `passes` passes with dropout are the members;
+    - `"adversarial_margin"`: minus the distance to the nearest decision
+      boundary, by one backward pass; float inputs, no labels;
+    - `"prototype_distance"`: `1 - cosine` to the nearest k-means centroid of
+      the embeddings, or of the flat inputs without a model; a mean over the
+      models; no labels;
+    - `"random"`: uniform in `[0, 1)`; no model, no labels.
+
     Args:
-        dataset: `(x, y)` arrays, or a `tf.data.Dataset` of `(x, y)`, batched
-            or not, that yields the same order each time.
-        by: `"el2n"`, or a function `(predictions, labels) -> scores` of shape
-            `(batch,)`. Defaults to `"el2n"`.
-        model: `keras.Model`, or several: their scores are averaged. For EL2N
-            a model a few epochs into training ranks best.
+        dataset: `(x, y)` arrays; a `tf.data.Dataset` of `(x, y)`, batched or
+            not, that yields the same order each time; or a `PyDataset`. For
+            scores without labels also `(x,)` or `x` in place of `(x, y)`.
+        by: string, one of the above; a function `(predictions, labels) ->
+            scores` of shape `(batch,)`, whose labels are `None` for data
+            without; or a dictionary name -> weight: the weighted mean of
+            ranks, see `scores.mix`. Defaults to `"el2n"`.
+        model: `keras.Model`, `MonteCarloDropout`, a fitted scikit-learn
+            classifier with `predict_proba`, or several of them. For EL2N a
+            model a few epochs into training ranks best.
         batch_size: positive integer, examples a prediction. A batched
-            dataset keeps its own. Defaults to `256`.
-        from_logits: bool, whether the model returns logits; they go through
+            dataset keeps its own. Of a model that a distribution strategy
+            spreads over several devices it is the global batch, 32 of which
+            are read at a time. Defaults to `256`.
+        from_logits: bool, whether Keras models return logits; they go through
             a softmax (one output: a sigmoid). Defaults to `False`.
         verbose: `"auto"`, `0` or `1`: progress bar. Defaults to `"auto"`.
+        layer: layer whose output is the embedding; see `embed`. Only for
+            `"prototype_distance"`. Defaults to `None`.
+        num_clusters: positive integer; see `prototypes`. Only for
+            `"prototype_distance"`. Defaults to `None`.
+        labels: integer array of shape `(n,)`, -1 = unknown: labelled classes
+            seed the centroids. Only for `"prototype_distance"`. Defaults to
+            `None`.
+        passes: integer, at least 2, passes with dropout. Defaults to `10`.
+        seed: integer for what is random. Defaults to `None`: fresh randomness.
+        cache_dir: directory that keeps the scores by content: all bytes of
+            the data (one more pass over them), weights, configuration and
+            arguments. A call with the same content runs no model; one after a
+            kill goes on after the last 32 batches that were written
+            (`"prototype_distance"` starts anew). Defaults to `None`.
 
     Returns:
-        Float32 array of shape `(examples,)`.
+        `ExampleScores`: float32 array of shape `(examples,)` with
+        `.fingerprint` of the data and `.cost`, seconds and FLOPs of scoring.
 
     Raises:
-        ValueError: if `by` is unknown or does not give one score an example,
-            `model` is missing, `batch_size` is below 1, the data are not
-            pairs, are infinite or begin with other examples on a second pass
-            (only the first batch is compared), or EL2N gets no probabilities.
+        ValueError: if `by` is unknown or does not give one score an example;
+            `model` is missing, has several outputs, gives no probabilities or
+            is one where several are needed; the data are of another form,
+            infinite, have no labels where they are needed, or begin with
+            other examples on a second pass (only the first batch is
+            compared); or an argument is out of range or has no use.
 
     Example:
     >>> model = keras.Sequential(
@@ -58,156 +103,104 @@ def score(
 
     Reference:
     - [Paul et al., 2021](https://arxiv.org/abs/2107.07075)
+    - [Sorscher et al., 2022](https://arxiv.org/abs/2206.14486)
+    - [Ducoffe and Precioso, 2018](https://arxiv.org/abs/1802.09841)
     """
-    if not callable(by) and by not in _BY_NAME:
+    clustering = {
+        name: value
+        for name, value in (
+            ("layer", layer),
+            ("num_clusters", num_clusters),
+            ("labels", labels),
+        )
+        if value is not None
+    }
+    _check_names(by, clustering)
+    if isinstance(by, dict):
+        each = partial(
+            score,
+            dataset,
+            model=model,
+            batch_size=batch_size,
+            from_logits=from_logits,
+            verbose=verbose,
+            passes=passes,
+            seed=seed,
+            cache_dir=cache_dir,
+        )
+        return _mixed(by, each, clustering)
+    task = Task(
+        by=by,
+        members=_checked_members(by, model, passes, seed),
+        batch_size=batch_size,
+        from_logits=from_logits,
+        verbose=verbose,
+        seed=seed,
+        **clustering,
+    )
+    return task.run(dataset, cache_dir)
+
+
+_NAMES = sorted([*RULES, "adversarial_margin", "prototype_distance", "random"])
+
+
+def _check_names(by: Any, clustering: dict[str, Any]) -> None:
+    names = list(by) if isinstance(by, dict) else [by]
+    unknown = [n for n in names if n not in _NAMES and not callable(by)]
+    if unknown or not names:
         raise ValueError(
-            f"Argument `by` must be one of {sorted(_BY_NAME)} or a function. "
+            f"Argument `by` must be one of {_NAMES} or a function, or weights "
+            f"by these names. Received: by={by!r}"
+        )
+    if clustering and "prototype_distance" not in names:
+        raise ValueError(
+            f"Arguments {sorted(clustering)} serve 'prototype_distance' alone. "
             f"Received: by={by!r}"
         )
-    models = [model] if isinstance(model, keras.Model) else list(model or ())
-    if not models:
+
+
+def _checked_members(by, model, passes, seed) -> list[Any]:
+    """Returns the members that a score needs, in a list."""
+    if by == "random":
+        return []
+    members = _members.listed(model)
+    if by in ("adversarial_margin", "prototype_distance"):
+        _check_models(by, members)
+    if not members and by != "prototype_distance":
         raise ValueError(
             "Argument `model` must be a Keras model, or several: the score "
-            f"compares its predictions with the labels. Received: {model!r}"
+            f"{by!r} is one of its predictions. Received: {model!r}"
         )
-    if batch_size < 1:
+    is_alone = len(members) == 1 and isinstance(members[0], keras.Model)
+    if by in ("bald", "vote_entropy") and is_alone:
+        return [_members.MonteCarloDropout(members[0], passes, seed)]
+    return members
+
+
+def _check_models(by, members) -> None:
+    if not all(isinstance(member, keras.Model) for member in members):
         raise ValueError(
-            "Argument `batch_size` must be at least 1. Received: "
-            f"batch_size={batch_size}"
+            f"Score {by!r} needs Keras models: it looks at more than their "
+            "predictions. Received: members of types "
+            f"{[type(member).__name__ for member in members]}"
         )
-    rule = by if callable(by) else _BY_NAME[by]
-    batches, num_batches = _batches_of(dataset, models[0], batch_size)
-    progress = keras.utils.Progbar(
-        num_batches, verbose=1 if verbose == "auto" else verbose
+
+
+def _mixed(
+    weights: dict[str, float],
+    each: Callable[..., ExampleScores],
+    clustering: dict[str, Any],
+) -> ExampleScores:
+    columns = {
+        name: each(
+            by=name, **(clustering if name == "prototype_distance" else {})
+        )
+        for name in weights
+    }
+    first = next(iter(columns.values()))
+    costs = [record for column in columns.values() for record in column.cost]
+    return ExampleScores(
+        _scores.mix(columns, weights),
+        first.fingerprint,
+        savings.totals(costs).values(),
     )
-    scores = []
-    for x, y in batches:
-        by_model = []
-        for member in models:
-            predictions = _predict(member, x, from_logits, check=by == "el2n")
-            by_model.append(_checked(rule(predictions, y), len(predictions)))
-        scores.append(np.mean(by_model, axis=0))
-        progress.add(1)
-    return np.concatenate(scores).astype(np.float32)
-
-
-def _predict(model, x, from_logits, check):
-    # Half types are too coarse to see that rows sum to 1.
-    predictions = model.predict_on_batch(x).astype("float32")
-    if from_logits:
-        one_output = predictions.shape[-1] == 1
-        squash = ops.sigmoid if one_output else ops.softmax
-        return ops.convert_to_numpy(squash(predictions))
-    if check and not _are_probabilities(predictions):
-        raise ValueError(
-            "The model must return probabilities, in [0, 1] and with rows "
-            "that sum to 1, for EL2N; for logits pass `from_logits=True`. "
-            f"Received: predictions from {predictions.min():.3g} to "
-            f"{predictions.max():.3g}"
-        )
-    return predictions
-
-
-def _checked(scores, num_examples) -> np.ndarray:
-    scores = ops.convert_to_numpy(scores)
-    if scores.shape != (num_examples,):
-        raise ValueError(
-            "Argument `by` must return one score an example. Received: scores "
-            f"of shape {scores.shape} for {num_examples} examples"
-        )
-    return scores
-
-
-def _are_probabilities(predictions: np.ndarray) -> bool:
-    tolerance = 1e-2  # half-precision models
-    in_range = (predictions >= 0) & (predictions <= 1 + tolerance)
-    sums = predictions.sum(axis=-1)
-    is_distribution = np.abs(sums - 1) <= tolerance
-    one_output = predictions.shape[-1] == 1
-    return bool(in_range.all() and (one_output or is_distribution.all()))
-
-
-def _batches_of(
-    dataset, model, batch_size
-) -> tuple[Iterator[tuple[Any, Any]], int | None]:
-    """Returns an iterator over `(x, y)` batches and their number."""
-    if isinstance(dataset, tf.data.Dataset):
-        if not _is_batched(dataset, model):
-            dataset = dataset.batch(batch_size)
-        num_batches = int(dataset.cardinality())
-        if num_batches == tf.data.INFINITE_CARDINALITY:
-            raise ValueError(
-                "Argument `dataset` must end: score it before `repeat`. "
-                "Received: a dataset of infinite cardinality"
-            )
-        _check_order(dataset)
-        return iter(dataset), num_batches if num_batches >= 0 else None
-    if not isinstance(dataset, tuple) or len(dataset) != 2:
-        raise ValueError(
-            "Argument `dataset` must be `(x, y)` arrays or a "
-            f"`tf.data.Dataset` of pairs. Received: {type(dataset).__name__}"
-        )
-    data = keras.tree.map_structure(np.asarray, dataset)
-    lengths = {len(array) for array in keras.tree.flatten(data)}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
-            "Argument `dataset` must hold arrays of one length, at least 1. "
-            f"Received: lengths {sorted(lengths)}"
-        )
-    starts = range(0, lengths.pop(), batch_size)
-    return (_rows(data, start, batch_size) for start in starts), len(starts)
-
-
-def _rows(data, start, size):
-    return keras.tree.map_structure(
-        lambda array: array[start : start + size], data
-    )
-
-
-def _is_batched(dataset, model) -> bool:
-    spec = dataset.element_spec
-    if not isinstance(spec, tuple) or len(spec) != 2:
-        raise ValueError(
-            "Argument `dataset` must yield pairs `(x, y)`. Received: elements "
-            f"{spec}"
-        )
-    # Ranks are added up: several inputs may come in another order.
-    ranks = [leaf.shape.rank for leaf in keras.tree.flatten(spec[0])]
-    return sum(ranks) == sum(len(x.shape) for x in _inputs_of(model))
-
-
-def _inputs_of(model) -> list[Any]:
-    try:
-        return keras.tree.flatten(model.inputs)
-    except AttributeError as error:
-        raise ValueError(
-            "Argument `model` must be Functional or Sequential to score a "
-            "`tf.data.Dataset`: its inputs tell whether the data are batched; "
-            "a subclassed model takes arrays. Received: model of type "
-            f"{type(model).__name__}"
-        ) from error
-
-
-def _check_order(batches) -> None:
-    first, again = (next(iter(batches), None) for _ in range(2))
-    if first is None:
-        raise ValueError(
-            "Argument `dataset` must have at least one example. Received: an "
-            "empty dataset"
-        )
-    same = [
-        _are_equal(np.asarray(a), np.asarray(b))
-        for a, b in zip(
-            keras.tree.flatten(first), keras.tree.flatten(again), strict=True
-        )
-    ]
-    if not all(same):
-        raise ValueError(
-            "Argument `dataset` must yield the same order each time: scores "
-            "belong to positions. Shuffle after pruning. Received: a dataset "
-            "whose first batch differs between two passes"
-        )
-
-
-def _are_equal(a: np.ndarray, b: np.ndarray) -> bool:
-    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")

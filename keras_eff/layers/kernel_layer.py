@@ -1,5 +1,8 @@
 """What layers with a kernel share: the arguments of Keras' own, and LoRA."""
 
+import math
+import numbers
+
 import keras
 from keras import ops
 
@@ -150,10 +153,12 @@ class KernelLayer(keras.layers.Layer):
                 "Argument `lora_rank` must be a positive integer, or None. "
                 f"Received: lora_rank={rank!r} (layer {self.name!r})"
             )
-        if alpha is not None and (rank is None or not alpha > 0):
+        is_number = isinstance(alpha, numbers.Real) and type(alpha) is not bool
+        is_positive = is_number and 0 < alpha < math.inf
+        if alpha is not None and (rank is None or not is_positive):
             raise ValueError(
-                "Argument `lora_alpha` must be a positive number, and goes "
-                f"with `lora_rank`. Received: lora_alpha={alpha!r}, "
+                "Argument `lora_alpha` must be a positive, finite number, and "
+                f"goes with `lora_rank`. Received: lora_alpha={alpha!r}, "
                 f"lora_rank={rank!r} (layer {self.name!r})"
             )
         if rank is not None and self.kernel_constraint is not None:

@@ -96,6 +96,8 @@ class SparseLayer(KernelLayer):
         kernel = self.merged_kernel()
         if self.selection is None:
             return self.product(inputs, ops.cast(kernel, self.compute_dtype))
+        # A frozen layer keeps its selection, as it keeps its weights.
+        training = training and self.trainable
         kept = self.selection(inputs, kernel, training)
         if self.granularity == "channel":
             return swat.channel_product(
@@ -127,16 +129,20 @@ class SparseLayer(KernelLayer):
     def _bias_of(self, x):
         return self.bias
 
-    def stock_layer(self):
+    def stock_layer(self, **objects):
         """Returns the Keras layer that this one stands for, not built.
 
         It has no adapter of low rank: `sparse_kernel` is merged with it.
+
+        Args:
+            **objects: arguments such as `activation` that are not to be this
+                layer's own objects.
         """
         return self.stock(
             **self.stock_arguments(),
             # The same, not copies: those would draw a seed and move all
             # others, and what is not registered has no copy.
-            **{name: getattr(self, name) for name in KERNEL_OBJECTS},
+            **{name: getattr(self, name) for name in KERNEL_OBJECTS} | objects,
             name=self.name,
             dtype=self.dtype_policy,
             trainable=self.trainable,
@@ -248,8 +254,9 @@ class SparseLayer(KernelLayer):
         if not (isinstance(value, numbers.Real) and 0 <= value < 1):
             raise ValueError(
                 f"Argument `{argument}` must be in [0, 1), or a Schedule of "
-                "such numbers: it is the fraction of zeros, not the fraction "
-                f"kept. Received: {argument}={value!r} (layer {self.name!r})"
+                "such numbers (of `keras_eff.schedules`: it is saved with the "
+                "layer). It is the fraction of zeros, not the fraction kept. "
+                f"Received: {argument}={value!r} (layer {self.name!r})"
             )
 
     def _check_choice(self, argument, choices):

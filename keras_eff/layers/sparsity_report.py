@@ -37,7 +37,8 @@ class SparsityRow:
         granularity: string.
         sparsity: float, fraction of the weights asked to be zero, as of now.
         reached_sparsity: float, fraction that is zero in the products.
-        flops: float, theoretical training FLOPs of an example.
+        flops: float, theoretical training FLOPs of an example; `None`, as the
+            next two, with `lora_rank`: those of adapters are not counted.
         executed_flops: float, those that the hardware executes.
         dense_flops: float, those of the Keras layer.
         kernel_bytes: integer, the kernel in memory, all of it.
@@ -53,9 +54,9 @@ class SparsityRow:
     granularity: str
     sparsity: float
     reached_sparsity: float
-    flops: float
-    executed_flops: float
-    dense_flops: float
+    flops: float | None
+    executed_flops: float | None
+    dense_flops: float | None
     kernel_bytes: int
     nonzero_kernel_bytes: int
     residual_bytes: float
@@ -96,9 +97,13 @@ class SparsityReport:
                 rich.markup.escape(row.layer),
                 row.granularity,
                 *(f"{value:.1%}" for value in numbers[:2]),
-                *(f"{value:,.0f}" for value in numbers[2:]),
+                *map(_cell, numbers[2:]),
             )
         return table
+
+
+def _cell(value: float | None) -> str:
+    return "not counted" if value is None else f"{value:,.0f}"
 
 
 def sparsity_report(
@@ -155,7 +160,9 @@ def _row(path: str, layer: SparseLayer, convention: str) -> SparsityRow:
             f"for its FLOPs to be known. Received: layer {path!r}, input shape "
             f"{shape}"
         )
-    cost = layer.products(shape).flops(convention)
+    cost = None
+    if not layer.lora_enabled:
+        cost = layer.products(shape).flops(convention)
     kernel = ops.convert_to_numpy(layer.sparse_kernel())
     num_nonzero = int(np.count_nonzero(kernel))
     asked, kept = 0.0, 1.0
@@ -166,19 +173,20 @@ def _row(path: str, layer: SparseLayer, convention: str) -> SparsityRow:
     itemsize = keras.backend.standardize_dtype(layer.compute_dtype)
     itemsize = 4 if itemsize == "float32" else 8 if "64" in itemsize else 2
     inputs = itemsize * math.prod(shape[1:])
-    outputs = math.prod(layer.compute_output_shape(shape)[1:])
+    *places, width = layer.compute_output_shape(shape)[1:]
+    outputs = math.prod(places) * width
     is_relu = layer.activation is keras.activations.relu
     dense_relu = relu = itemsize * outputs if is_relu else 0
     if is_relu and layer.granularity == "channel":
-        relu = outputs / 8  # bits
+        relu = math.prod(places) * -(-width // 8)  # bits in whole bytes
     return SparsityRow(
         layer=path,
         granularity=layer.granularity,
         sparsity=asked,
         reached_sparsity=1 - num_nonzero / kernel.size,
-        flops=cost.training,
-        executed_flops=cost.executed_training,
-        dense_flops=cost.dense_training,
+        flops=cost and cost.training,
+        executed_flops=cost and cost.executed_training,
+        dense_flops=cost and cost.dense_training,
         kernel_bytes=kernel.nbytes,
         nonzero_kernel_bytes=num_nonzero * kernel.itemsize,
         residual_bytes=kept * inputs + relu,

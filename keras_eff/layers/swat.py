@@ -28,7 +28,9 @@ def element_product(
         dx = dy by top(W)           (dy is never sparsified)
         dW = top(x) by dy           (dense: masked weights get a gradient)
 
-    Entries below a threshold are zero in the products.
+    Entries below a threshold are zero in the products. First derivatives
+    alone: the gradient of this gradient leaves out what was masked, so a
+    penalty on gradients trains on a part of its own.
 
     Args:
         product: callable `(inputs, kernel) -> tensor`, linear in each.

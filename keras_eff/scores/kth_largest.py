@@ -148,6 +148,8 @@ def _search_from(bits, k, guess, num_bits):
     )
     _, low, *_ = ops.while_loop(is_open, narrow, start)
     kept = ops.min(ops.where(bits >= low, bits, top))
+    # Of nothing, as of an empty batch, the least is the top: not a number.
+    kept = ops.where(ops.size(bits) > 0, kept, ops.zeros_like(kept))
     return ops.cast(kept, result)
 
 

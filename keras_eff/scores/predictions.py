@@ -1,5 +1,6 @@
 """Scores of one prediction: how hard an example is for a model."""
 
+import keras
 from keras import ops
 
 
@@ -34,25 +35,131 @@ def el2n(probabilities, labels):
     Reference:
     - [Paul et al., 2021](https://arxiv.org/abs/2107.07075)
     """
-    probabilities = ops.cast(probabilities, "float32")
-    labels = ops.convert_to_tensor(labels)
+    probabilities = two_classes(probabilities)
     classes = probabilities.shape[-1]
-    is_one_hot = classes > 1 and tuple(labels.shape[1:]) == (classes,)
-    if classes == 1:
-        probabilities = ops.concatenate([1 - probabilities, probabilities], -1)
-        classes = 2
-    if is_one_hot:
+    labels = ops.convert_to_tensor(labels)
+    if classes > 1 and tuple(labels.shape[1:]) == (classes,):
         targets = ops.cast(labels, "float32")
     else:
-        flat = ops.cast(ops.reshape(labels, (-1,)), "int32")
-        if _is_known(ops.any(flat < 0) | ops.any(flat >= classes)):
-            raise ValueError(
-                "Argument `labels` must be classes from 0 on, below "
-                f"{classes}, the number of predictions. Received: labels "
-                f"from {int(ops.min(flat))} to {int(ops.max(flat))}"
-            )
-        targets = ops.one_hot(flat, classes, dtype="float32")
+        targets = ops.one_hot(_classes_of(labels, classes), classes)
     return ops.sqrt(ops.sum(ops.square(probabilities - targets), axis=-1))
+
+
+def loss(probabilities, labels):
+    """Scores each example by its cross-entropy.
+
+        score = -log(p_label)
+
+    High = hard: the label was thought improbable. A wrong label scores
+    highest. A probability counts as `keras.config.epsilon()` at least, so a
+    score is finite.
+
+    Args:
+        probabilities: tensor of shape `(batch, classes)`, rows that sum to 1,
+            or `(batch, 1)`, the probability of the second of two classes.
+        labels: integer tensor of shape `(batch,)` or `(batch, 1)`, or tensor
+            of the shape of `probabilities`, one-hot or soft.
+
+    Returns:
+        Float32 tensor of shape `(batch,)`.
+
+    Raises:
+        ValueError: as `el2n`.
+
+    Example:
+    >>> import numpy as np
+    >>> probabilities = np.array([[0.9, 0.1], [0.9, 0.1]])
+    >>> [round(float(s), 2) for s in loss(probabilities, np.array([0, 1]))]
+    [0.11, 2.3]
+    """
+    probabilities = two_classes(probabilities)
+    classes = probabilities.shape[-1]
+    logs = ops.log(ops.maximum(probabilities, keras.config.epsilon()))
+    labels = ops.convert_to_tensor(labels)
+    if classes > 1 and tuple(labels.shape[1:]) == (classes,):
+        return -ops.sum(ops.cast(labels, "float32") * logs, axis=-1)
+    flat = _classes_of(labels, classes)
+    return -ops.take_along_axis(logs, flat[:, None], axis=-1)[:, 0]
+
+
+def entropy(probabilities):
+    """Scores each example by the entropy of its prediction.
+
+        score = -sum_c p_c log(p_c)          in [0, log(classes)], nats
+
+    High = hard: the model does not decide. It needs no labels.
+
+    Args:
+        probabilities: tensor of shape `(batch, classes)`, rows that sum to 1,
+            or `(batch, 1)`, the probability of the second of two classes.
+
+    Returns:
+        Float32 tensor of shape `(batch,)`.
+
+    Example:
+    >>> import numpy as np
+    >>> scores = entropy(np.array([[1.0, 0.0], [0.5, 0.5]]))
+    >>> [round(float(score), 4) for score in scores]
+    [0.0, 0.6931]
+    """
+    return _entropy_of(two_classes(probabilities))
+
+
+def margin(probabilities):
+    """Scores each example by how close its two likeliest classes are.
+
+        score = 1 - (p_1st - p_2nd)          in [0, 1]
+
+    High = hard: it lies at the border of two classes. It needs no labels.
+
+    Args:
+        probabilities: tensor of shape `(batch, classes)`, rows that sum to 1,
+            or `(batch, 1)`, the probability of the second of two classes.
+
+    Returns:
+        Float32 tensor of shape `(batch,)`.
+
+    Example:
+    >>> import numpy as np
+    >>> scores = margin(np.array([[0.75, 0.25, 0.0], [0.25, 0.5, 0.25]]))
+    >>> [float(score) for score in scores]
+    [0.5, 0.75]
+    """
+    largest, _ = ops.top_k(two_classes(probabilities), 2)
+    return 1 - (largest[..., 0] - largest[..., 1])
+
+
+def two_classes(probabilities):
+    """Returns probabilities of all classes, also where there is one output.
+
+    Args:
+        probabilities: tensor of shape `(..., classes)`, or `(..., 1)`, the
+            probability of the second of two classes.
+
+    Returns:
+        Float32 tensor of shape `(..., classes)`, at least two.
+    """
+    probabilities = ops.cast(probabilities, "float32")
+    if probabilities.shape[-1] > 1:
+        return probabilities
+    return ops.concatenate([1 - probabilities, probabilities], axis=-1)
+
+
+def _entropy_of(probabilities):
+    positive = ops.where(probabilities > 0, probabilities, 1.0)  # 0 log 0 is 0
+    return 0.0 - ops.sum(probabilities * ops.log(positive), axis=-1)
+
+
+def _classes_of(labels, classes):
+    """Returns whole numbers of shape `(batch,)`, or raises."""
+    flat = ops.cast(ops.reshape(labels, (-1,)), "int32")
+    if _is_known(ops.any(flat < 0) | ops.any(flat >= classes)):
+        raise ValueError(
+            "Argument `labels` must be classes from 0 on, below "
+            f"{classes}, the number of predictions. Received: labels "
+            f"from {int(ops.min(flat))} to {int(ops.max(flat))}"
+        )
+    return flat
 
 
 def _is_known(condition) -> bool:

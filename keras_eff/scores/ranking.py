@@ -1,4 +1,6 @@
-"""The selection of the highest scores."""
+"""Ranks of scores: random ones, mixtures, and the highest."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from keras import ops
@@ -87,3 +89,89 @@ def top_k(scores, k: int) -> np.ndarray:
         )
     descending = np.argsort(-scores.astype(np.float64), kind="stable")
     return np.sort(descending[:k])
+
+
+def random(num_examples: int, seed: int | None = None) -> np.ndarray:
+    """Scores examples at random: the baseline of every other score.
+
+    Args:
+        num_examples: integer >= 0.
+        seed: integer. `None` takes fresh randomness. Defaults to `None`.
+
+    Returns:
+        Float32 array of shape `(num_examples,)`, uniform in `[0, 1)`.
+
+    Example:
+    >>> (random(5, seed=1) == random(5, seed=1)).all()
+    np.True_
+    """
+    return np.random.default_rng(seed).random(num_examples, dtype=np.float32)
+
+
+def mix(
+    scores: Mapping[str, np.ndarray], weights: Mapping[str, float] | None = None
+) -> np.ndarray:
+    """Mixes scores of different scales by their ranks.
+
+        score = sum_m w_m rank_m / sum_m w_m        ranks from 0 to 1
+
+    Equal scores share the mean of their ranks. The only one of its kind, or
+    one of all equals, has rank 0.5.
+
+    Args:
+        scores: dictionary, name to array of shape `(n,)`, high = hard.
+        weights: dictionary, name to number >= 0; names that are missing have
+            weight 1. Defaults to `None`, all alike.
+
+    Returns:
+        Float32 array of shape `(n,)`, in `[0, 1]`.
+
+    Raises:
+        ValueError: if the arrays are not 1-D of one length or have NaN, or a
+            weight is negative, of no score, or all are zero.
+
+    Example:
+    >>> mix({"a": [1, 2, 3], "b": [10, 30, 20]}, {"b": 3}).tolist()
+    [0.0, 0.875, 0.625]
+    """
+    weights = dict.fromkeys(scores, 1.0) | dict(weights or {})
+    columns = {name: np.asarray(values) for name, values in scores.items()}
+    shapes = {name: values.shape for name, values in columns.items()}
+    if {len(shape) for shape in shapes.values()} != {1} or (
+        len(set(shapes.values())) > 1
+    ):
+        raise ValueError(
+            "Argument `scores` must hold arrays of one shape (n,). Received: "
+            f"shapes {shapes}"
+        )
+    for name, values in columns.items():
+        if np.isnan(values).any():
+            raise ValueError(
+                "Argument `scores` must not contain NaN: it has no rank. "
+                f"Received: {int(np.isnan(values).sum())} NaN in {name!r}"
+            )
+    numbers = np.array(list(weights.values()), np.float64)
+    if (
+        set(weights) != set(scores)
+        or not (numbers >= 0).all()
+        or not any(numbers)
+    ):
+        raise ValueError(
+            "Argument `weights` must give numbers of at least 0 to the scores, "
+            f"not all of them 0. Received: weights={weights}, scores "
+            f"{list(scores)}"
+        )
+    mixed = sum(
+        weights[name] * _ranks_of(values) for name, values in columns.items()
+    )
+    return (mixed / numbers.sum()).astype("float32")
+
+
+def _ranks_of(values: np.ndarray) -> np.ndarray:
+    """Returns ranks from 0 to 1, equal values with the mean of theirs."""
+    _, places, counts = np.unique(
+        values, return_inverse=True, return_counts=True
+    )
+    first = np.cumsum(counts) - counts
+    ranks = (first + (counts - 1) / 2)[places]
+    return ranks / (len(values) - 1) if len(values) > 1 else ranks + 0.5

@@ -344,6 +344,62 @@ def test_a_frozen_layer_keeps_what_it_was_trained_to(distribution):
     assert sum(counts) == pytest.approx((600 + 400) * 0.2, abs=2)
 
 
+@pytest.mark.parametrize("granularity", ["element", "channel"])
+def test_a_frozen_layer_keeps_its_selection(granularity):
+    """Frozen in the midst of the ten steps that a selection lasts."""
+    layer = ke.layers.SparseDense(
+        30, sparsity=0.5, granularity=granularity, update_every=10
+    )
+    model = model_of([layer, keras.layers.Dense(1)])
+    x, y = data()
+    model.fit(x[:27], y[:27], batch_size=3, epochs=1, verbose=0)
+    before = np.array(layer(x))
+    layer.trainable = False
+    model.compile(momentum_optimizer(), "mse")
+    model.fit(x[:6], y[:6], batch_size=3, verbose=0)
+    np.testing.assert_array_equal(layer(x), before)
+    # Negative control: one that trains selects anew.
+    layer.trainable = True
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.fit(x[:6], y[:6], batch_size=3, verbose=0)
+    assert (np.array(layer(x)) != before).any()
+
+
+def test_layers_of_one_path_have_each_their_own_momentum():
+    """Two models within a model may both have a layer `d`."""
+
+    def block(name):
+        inputs = keras.Input((20,))
+        layer = ke.layers.SparseDense(
+            20, sparsity=ke.schedules.constant(0.5), name=name
+        )
+        return keras.Model(inputs, layer(inputs)), layer
+
+    def shares(names):
+        keras.utils.set_random_seed(0)
+        (one, a), (other, b) = (block(name) for name in names)
+        inputs = keras.Input((20,))
+        model = keras.Model(inputs, [one(inputs), other(inputs)])
+        model.compile(
+            keras.optimizers.SGD(0.01, momentum=0.9),
+            ["mse", "mse"],
+            loss_weights=[100.0, 0.01],
+        )
+        x = np.random.default_rng(0).normal(size=(32, 20))
+        model.fit(
+            x,
+            [x, x],
+            epochs=3,
+            verbose=0,
+            callbacks=[SparsitySchedule("momentum")],
+        )
+        assert (a.kernel.path == b.kernel.path) == (names[0] == names[1])
+        return sparsities(a)[0], sparsities(b)[0]
+
+    assert shares("dd") == pytest.approx(shares("de"), abs=1e-6)
+    assert shares("dd")[0] < 0.1 < 0.9 < shares("dd")[1]
+
+
 def test_a_frozen_model_is_refused():
     layer = sparse(1)
     layer.trainable = False

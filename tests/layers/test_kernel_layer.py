@@ -192,6 +192,12 @@ BAD = {
     ),
     "rank 1.5": ({"lora_rank": 1.5}, r"Received: lora_rank=1\.5"),
     "alpha alone": ({"lora_alpha": 2}, r"lora_alpha=2, lora_rank=None"),
+    "alpha infinite": (
+        {"lora_rank": 2, "lora_alpha": float("inf")},
+        r"lora_alpha=inf",
+    ),
+    "alpha a string": ({"lora_rank": 2, "lora_alpha": "x"}, r"lora_alpha='x'"),
+    "alpha true": ({"lora_rank": 2, "lora_alpha": True}, r"lora_alpha=True"),
     "alpha 0": ({"lora_rank": 2, "lora_alpha": 0}, r"lora_alpha=0"),
     "constraint": (
         {"lora_rank": 2, "kernel_constraint": "non_neg"},

@@ -377,7 +377,8 @@ def test_savings_count_the_stride():
             SparseConv1D,
             {"sparsity": 1},
             "Argument `sparsity` must be in [0, 1), or a Schedule of such "
-            "numbers: it is the fraction of zeros, not the fraction kept. "
+            "numbers (of `keras_eff.schedules`: it is saved with the layer). "
+            "It is the fraction of zeros, not the fraction kept. "
             "Received: sparsity=1 (layer 'bad')",
         ),
         (SparseConv2D, {"padding": "causal"}, "padding"),

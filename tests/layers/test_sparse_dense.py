@@ -286,7 +286,8 @@ def test_training_does_not_collapse_at_80_percent():
         (
             {"sparsity": 1.0},
             "Argument `sparsity` must be in [0, 1), or a Schedule of such "
-            "numbers: it is the fraction of zeros, not the fraction kept. "
+            "numbers (of `keras_eff.schedules`: it is saved with the layer). "
+            "It is the fraction of zeros, not the fraction kept. "
             "Received: sparsity=1.0 (layer 'bad')",
         ),
         ({"units": True}, "Received: units=True (layer 'bad')"),

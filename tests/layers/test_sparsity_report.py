@@ -31,6 +31,27 @@ def test_channels_make_flops_kernel_and_residuals_smaller():
     assert row.dense_residual_bytes == 4 * 40 + 4 * 16
 
 
+def test_the_bits_of_a_relu_fill_whole_bytes():
+    layer = ke.layers.SparseDense(
+        9, sparsity=0.75, granularity="channel", activation="relu"
+    )
+    model = keras.Sequential([keras.Input((5, 40)), layer])
+    (row,) = sparsity_report(model).rows
+    assert row.residual_bytes == 4 * 5 * 10 + 5 * 2
+
+
+def test_flops_of_adapters_are_not_told():
+    model = model_of(ke.layers.SparseDense(16, sparsity=0.5, lora_rank=2))
+    report = sparsity_report(model)
+    (row,) = report.rows
+    assert (row.flops, row.executed_flops, row.dense_flops) == (None,) * 3
+    assert row.reached_sparsity == 0.5
+    console = rich.console.Console(width=160)
+    with console.capture() as capture:
+        console.print(report)
+    assert capture.get().count("not counted") == 3
+
+
 def test_elements_keep_and_execute_all():
     layer = ke.layers.SparseDense(16, sparsity=0.75, activation_sparsity=0)
     (row,) = sparsity_report(model_of(layer)).rows

@@ -167,3 +167,16 @@ def test_a_sparsity_in_a_tensor_keeps_the_same(sparsity):
 @pytest.mark.parametrize("sparsity", [1 - 1e-9, 1.0])
 def test_a_sparsity_in_a_tensor_keeps_one(sparsity):
     assert int(num_kept(100, tf.constant(sparsity))) == 1
+
+
+@pytest.mark.parametrize("guess", [None, 0.5, np.nan])
+def test_of_nothing_the_threshold_is_zero(guess):
+    """A batch may be empty where its size is not known while tracing."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 3))])
+    def second(x):
+        near = None if guess is None else tf.constant(guess, tf.float32)
+        return kth_largest_magnitude(x, 2, near)
+
+    assert float(second(np.zeros((0, 3), "float32"))) == 0
+    assert float(second(np.float32([[1, -2, 3]]))) == 2

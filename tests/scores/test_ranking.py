@@ -64,3 +64,53 @@ def test_top_k_of_unsigned_integers_is_not_reversed():
 def test_top_k_names_bad_input(values, k, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         scores.top_k(values, k)
+
+
+def test_random_scores_follow_their_seed():
+    first = scores.random(1_000, seed=0)
+    assert first.dtype == np.float32
+    np.testing.assert_array_equal(first, scores.random(1_000, seed=0))
+    assert (first != scores.random(1_000, seed=1)).any()
+    assert 0 <= first.min() < 0.01 < 0.99 < first.max() < 1
+    assert (scores.random(9) != scores.random(9)).any()
+    assert len(scores.random(0)) == 0
+
+
+def test_a_mixture_is_the_weighted_mean_of_ranks():
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=20), generator.normal(size=20) ** 3
+    ranks = [(x[:, None] > x[None]).sum(1) / 19 for x in (a, b)]
+    found = scores.mix({"a": a, "b": b}, {"a": 1, "b": 3})
+    assert found.dtype == np.float32
+    expected = (ranks[0] + 3 * ranks[1]) / 4
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    even = scores.mix({"a": a, "b": b})
+    np.testing.assert_allclose(even, (ranks[0] + ranks[1]) / 2, atol=1e-6)
+    alone = scores.mix({"a": a, "b": b}, {"b": 0})
+    np.testing.assert_allclose(alone, ranks[0], atol=1e-6)
+
+
+def test_equal_scores_share_their_ranks():
+    shared = scores.mix({"a": [2, 1, 2, 3]}).tolist()
+    assert shared == pytest.approx([0.5, 0, 0.5, 1])
+    assert scores.mix({"a": [7, 7, 7]}).tolist() == [0.5] * 3
+    assert scores.mix({"a": [7]}).tolist() == [0.5]
+    assert scores.mix({"a": []}).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (({"a": [1], "b": [1, 2]},), "shapes {'a': (1,), 'b': (2,)}"),
+        (({"a": [[1]]},), "shapes {'a': (1, 1)}"),
+        (({},), "Received: shapes {}"),
+        (({"a": [1, np.nan]},), "Received: 1 NaN in 'a'"),
+        (({"a": [1]}, {"b": 1}), "weights={'a': 1.0, 'b': 1}"),
+        (({"a": [1]}, {"a": -1}), "weights={'a': -1}"),
+        (({"a": [1]}, {"a": 0}), "not all of them 0"),
+        (({"a": [1]}, {"a": np.nan}), "weights={'a': nan}"),
+    ],
+)
+def test_a_mixture_names_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        scores.mix(*arguments)

@@ -1,0 +1,117 @@
+"""How far an example is from the next class, by one backward pass."""
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_eff.data.members import check_one_output
+
+# A plateau has no gradient: its distance is large, not infinite.
+_MIN_LENGTH = 1e-12
+
+
+class AdversarialMargin:
+    """Scores a batch by the distance to its nearest decision boundary.
+
+        score = - (z_a - z_b) / || grad_x (z_a - z_b) ||_2
+
+    a and b are the two largest logits `z`; of probabilities the logarithms
+    are taken, whose difference is the same. To first order the score is minus
+    the length of the smallest change of `x` that changes the class: high =
+    hard. It is averaged over the models. No labels.
+
+    Args:
+        models: list of `keras.Model` with one output and float inputs.
+        from_logits: bool, whether they return logits.
+
+    Reference:
+    - [Ducoffe and Precioso, 2018](https://arxiv.org/abs/1802.09841)
+    """
+
+    def __init__(self, models: list[keras.Model], from_logits: bool):
+        for model in models:
+            check_one_output(getattr(model, "outputs", None), model)
+        self._steps = [_step_of(model, from_logits) for model in models]
+        self._dtypes = [_input_dtypes(model) for model in models]
+
+    def __call__(self, index: int, x: Any, y: Any) -> np.ndarray:
+        """Returns scores of shape `(batch,)`.
+
+        Args:
+            index: integer, not used.
+            x: nest of arrays with a batch axis.
+            y: not used.
+        """
+        distances = [
+            step(_floats(x, dtypes)).numpy()
+            for step, dtypes in zip(self._steps, self._dtypes, strict=True)
+        ]
+        return -np.mean(distances, axis=0)
+
+
+def _step_of(model, from_logits):
+    # A partial function: of one with code TensorFlow warns that it is traced
+    # too often, once a call of `score`.
+    step = functools.partial(_distance, model, from_logits)
+    return tf.function(step, reduce_retracing=True)
+
+
+def _distance(model, from_logits, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = model(x, training=False)
+        check_one_output(outputs, model)
+        gap = _gap(outputs, from_logits)
+    gradients = keras.tree.flatten(tape.gradient(gap, x))
+    if all(g is None for g in gradients):
+        raise ValueError(
+            "Score 'adversarial_margin' needs a model that has a gradient "
+            f"at its inputs. Received: model={model.name!r}"
+        )
+    squares = [_square_sums(g) for g in gradients if g is not None]
+    return gap / tf.maximum(tf.sqrt(tf.add_n(squares)), _MIN_LENGTH)
+
+
+def _gap(outputs, from_logits):
+    """Returns z_a - z_b, which is |z| for the one logit of two classes."""
+    outputs = tf.cast(outputs, tf.float32)
+    tiny = np.finfo(np.float32).tiny
+    if outputs.shape[-1] == 1:
+        outputs = outputs[:, 0]
+        if from_logits:
+            return tf.abs(outputs)
+        both = tf.maximum(tf.stack([outputs, 1 - outputs]), tiny)
+        return tf.abs(tf.math.log(both[0]) - tf.math.log(both[1]))
+    if not from_logits:
+        outputs = tf.math.log(tf.maximum(outputs, tiny))
+    largest = tf.math.top_k(outputs, 2).values
+    return largest[:, 0] - largest[:, 1]
+
+
+def _square_sums(gradient):
+    rows = tf.reshape(gradient, (tf.shape(gradient)[0], -1))
+    return tf.reduce_sum(tf.square(tf.cast(rows, tf.float32)), axis=1)
+
+
+def _input_dtypes(model) -> list[str] | None:
+    inputs = getattr(model, "inputs", None)
+    return inputs and [tensor.dtype for tensor in keras.tree.flatten(inputs)]
+
+
+def _floats(x, dtypes):
+    """Returns the inputs as tensors of floats, which have a gradient."""
+    tensors = keras.tree.map_structure(tf.convert_to_tensor, x)
+    flat = keras.tree.flatten(tensors)
+    # Images of integers go into a model of floats, as `predict` lets them.
+    dtypes = dtypes or [tensor.dtype.name for tensor in flat]
+    if not all("float" in dtype for dtype in dtypes):
+        raise ValueError(
+            "Score 'adversarial_margin' needs float inputs: integers, such as "
+            "tokens, have no gradient. Score the model that follows the "
+            f"embedding. Received: inputs of {dtypes}"
+        )
+    casts = [tf.cast(t, d) for t, d in zip(flat, dtypes, strict=True)]
+    return keras.tree.pack_sequence_as(tensors, casts)

@@ -1,0 +1,281 @@
+"""Any kind of data as batches, in data order and in constant memory."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# A call of `predict`, which a distribution strategy needs, costs as much as
+# many steps of it.
+STEPS_A_CALL = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """Batches of a data set, which can be read from any of them on.
+
+    Args:
+        read: function `start -> iterator` over the elements from the batch of
+            position `start` on, each a nest of arrays with a batch axis.
+        num_batches: integer, or `None` if it is not known.
+        num_examples: integer, or `None` if it is not known.
+    """
+
+    read: Callable[[int], Iterator[Any]]
+    num_batches: int | None
+    num_examples: int | None = None
+
+
+def split(element: Any) -> tuple[Any, Any]:
+    """Returns `(x, y)` of a batch, with `y=None` where it has no labels.
+
+    Args:
+        element: `(x, y)`, `(x,)` or `x`.
+
+    Example:
+    >>> split(("x", "y")), split(("x",)), split("x")
+    (('x', 'y'), ('x', None), ('x', None))
+    """
+    if isinstance(element, tuple):
+        return element if len(element) == 2 else (element[0], None)
+    return element, None
+
+
+def num_rows(element: Any) -> int:
+    """Returns how many examples a batch has.
+
+    Args:
+        element: nest of arrays with a batch axis.
+    """
+    return int(keras.tree.flatten(element)[0].shape[0])
+
+
+def watched(batches: Batches, watch: Callable[[Any], None]) -> Batches:
+    """Returns the same batches; each is shown to a function when first read.
+
+    Args:
+        batches: `Batches`.
+        watch: function of one element.
+    """
+
+    passes = itertools.count()
+
+    def read(start):
+        is_first = next(passes) == 0
+        for element in batches.read(start):
+            if is_first:
+                watch(element)
+            yield element
+
+    return dataclasses.replace(batches, read=read)
+
+
+def batches_of(
+    dataset: Any,
+    batch_size: int = 256,
+    model: keras.Model | None = None,
+    needs_labels: bool = False,
+) -> Batches:
+    """Returns the batches of a data set, in its order.
+
+    Args:
+        dataset: `(x, y)` arrays, `(x,)` or `x` without labels; a
+            `tf.data.Dataset` of one of these, batched or not; or a
+            `keras.utils.PyDataset`. `x` can be a nest within a tuple or
+            a dictionary.
+        batch_size: positive integer. Batched data keep their own, unless the
+            model is spread over several replicas.
+        model: `keras.Model`, whose inputs tell whether a `tf.data.Dataset` is
+            batched. Without one its first axis does: unknown in batches.
+        needs_labels: bool, whether only pairs will do.
+
+    Returns:
+        `Batches`.
+
+    Raises:
+        ValueError: if `batch_size` is below 1, the data are of another form,
+            empty or infinite, have no labels where they are needed, or begin
+            with other examples on a second pass.
+
+    Example:
+    >>> batches = batches_of(np.arange(5), batch_size=2)
+    >>> [batch.tolist() for batch in batches.read(1)], batches.num_batches
+    ([[2, 3], [4]], 3)
+    """
+    if batch_size < 1:
+        raise ValueError(
+            "Argument `batch_size` must be at least 1. Received: "
+            f"batch_size={batch_size}"
+        )
+    if num_replicas(model) > 1:
+        batch_size *= STEPS_A_CALL
+    if isinstance(dataset, tf.data.Dataset):
+        return _of_dataset(dataset, batch_size, model, needs_labels)
+    if isinstance(dataset, keras.utils.PyDataset):
+        return _of_py_dataset(dataset, needs_labels)
+    return _of_arrays(dataset, batch_size, needs_labels)
+
+
+def _of_arrays(data, batch_size, needs_labels) -> Batches:
+    is_pair = isinstance(data, tuple) and len(data) == 2
+    is_pool = (isinstance(data, tuple) and len(data) == 1) or (
+        isinstance(data, dict) or hasattr(data, "shape")
+    )
+    if not is_pair and (needs_labels or not is_pool):
+        pool = "" if needs_labels else ", `(x,)` or `x`"
+        raise ValueError(
+            f"Argument `dataset` must be `(x, y)` arrays{pool} or a "
+            f"`tf.data.Dataset` or `keras.utils.PyDataset` of "
+            f"{'them' if pool else 'pairs'}. Received: {type(data).__name__}"
+        )
+    data = keras.tree.map_structure(np.asarray, data)
+    shapes = [array.shape for array in keras.tree.flatten(data)]
+    lengths = {shape[0] if shape else 0 for shape in shapes}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(
+            "Argument `dataset` must hold arrays of one length, at least 1. "
+            f"Received: lengths {sorted(lengths)}"
+        )
+    num_examples = lengths.pop()
+    starts = range(0, num_examples, batch_size)
+
+    def read(start):
+        return (_rows(data, first, batch_size) for first in starts[start:])
+
+    return Batches(read, len(starts), num_examples)
+
+
+def _rows(data, start, size):
+    return keras.tree.map_structure(
+        lambda array: array[start : start + size], data
+    )
+
+
+def _of_dataset(dataset, batch_size, model, needs_labels) -> Batches:
+    spec = dataset.element_spec
+    _check_pair(spec, needs_labels)
+    num_examples = None
+    if not _is_batched(spec, model):
+        cardinality = int(dataset.cardinality())
+        num_examples = cardinality if cardinality >= 0 else None
+        dataset = dataset.batch(batch_size)
+    elif num_replicas(model) > 1:
+        dataset = dataset.rebatch(batch_size)
+    num_batches = int(dataset.cardinality())
+    if num_batches == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "Argument `dataset` must end: score it before `repeat`. "
+            "Received: a dataset of infinite cardinality"
+        )
+    batches = Batches(
+        lambda start: iter(dataset.skip(start) if start else dataset),
+        num_batches if num_batches >= 0 else None,
+        num_examples,
+    )
+    _check_order(batches)
+    return batches
+
+
+def num_replicas(model: Any) -> int:
+    """Returns over how many devices TensorFlow spreads a model's batches.
+
+    Args:
+        model: `keras.Model`, or `None`.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    return 1 if strategy is None else strategy.num_replicas_in_sync
+
+
+def _check_pair(spec, needs_labels) -> None:
+    allowed = (2,) if needs_labels else (1, 2)
+    is_tuple = isinstance(spec, tuple)
+    if (is_tuple and len(spec) not in allowed) or (
+        needs_labels and not is_tuple
+    ):
+        raise ValueError(
+            "Argument `dataset` must yield pairs `(x, y)`"
+            f"{'' if needs_labels else ', `(x,)` or `x`'}. Received: elements "
+            f"{spec}"
+        )
+
+
+def _is_batched(spec, model) -> bool:
+    x, _ = split(spec)
+    if model is None:
+        return _is_batched_alone(spec)
+    # Ranks are added up: several inputs may come in another order.
+    ranks = [leaf.shape.rank for leaf in keras.tree.flatten(x)]
+    return sum(ranks) == sum(len(x.shape) for x in _inputs_of(model))
+
+
+def _is_batched_alone(spec) -> bool:
+    shapes = [leaf.shape for leaf in keras.tree.flatten(spec)]
+    if any(shape.rank == 0 for shape in shapes):
+        return False
+    first = {shape[0] for shape in shapes}
+    if len(shapes) > 1 and len(first) == 1 and None not in first:
+        raise ValueError(
+            "Argument `dataset` must tell whether it is batched, and without "
+            "a Keras model its first axis does: batch it with "
+            f"`drop_remainder=False`, or pass arrays. Received: elements {spec}"
+        )
+    return first == {None}
+
+
+def _inputs_of(model) -> list[Any]:
+    try:
+        return keras.tree.flatten(model.inputs)
+    except AttributeError as error:
+        raise ValueError(
+            "Argument `model` must be Functional or Sequential to score a "
+            "`tf.data.Dataset`: its inputs tell whether the data are batched; "
+            "a subclassed model takes arrays. Received: model of type "
+            f"{type(model).__name__}"
+        ) from error
+
+
+def _of_py_dataset(dataset, needs_labels) -> Batches:
+    num_batches = dataset.num_batches
+    if num_batches is None:
+        raise ValueError(
+            "Argument `dataset` must end: a PyDataset tells it by its "
+            "`__len__`. Received: a PyDataset without end"
+        )
+
+    def read(start):
+        return (dataset[index] for index in range(start, num_batches))
+
+    batches = Batches(read, num_batches)
+    _check_order(batches)
+    _check_pair(next(read(0)), needs_labels)
+    return batches
+
+
+def _check_order(batches: Batches) -> None:
+    first, again = (next(batches.read(0), None) for _ in range(2))
+    if first is None:
+        raise ValueError(
+            "Argument `dataset` must have at least one example. Received: an "
+            "empty dataset"
+        )
+    same = [
+        _are_equal(np.asarray(a), np.asarray(b))
+        for a, b in zip(
+            keras.tree.flatten(first), keras.tree.flatten(again), strict=True
+        )
+    ]
+    if not all(same):
+        raise ValueError(
+            "Argument `dataset` must yield the same order each time: scores "
+            "belong to positions. Shuffle after pruning. Received: a dataset "
+            "whose first batch differs between two passes"
+        )
+
+
+def _are_equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")

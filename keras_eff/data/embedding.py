@@ -1,0 +1,185 @@
+"""Embeddings of a data set: what a model sees in it, or the inputs as such."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_eff.data.batches import Batches
+from keras_eff.data.batches import batches_of
+from keras_eff.data.batches import num_replicas
+from keras_eff.data.batches import split
+
+
+def embed(
+    dataset: Any,
+    model: keras.Model | None = None,
+    layer: str | keras.Layer | None = None,
+    path: str | os.PathLike | None = None,
+    batch_size: int = 256,
+    verbose: str | int = 0,
+) -> np.ndarray:
+    """Returns one float16 vector an example, in the order of the data.
+
+    Args:
+        dataset: as in `score`; labels are not looked at.
+        model: `keras.Model`, Functional or Sequential, or `None`: the inputs
+            themselves, flattened. Defaults to `None`.
+        layer: a layer of the model or its name; its output is the embedding.
+            `None` takes the input of the last layer that has weights.
+            Defaults to `None`.
+        path: file that the embeddings are written to, as `numpy.load` reads
+            them; they come back as a memory map of it. `None` keeps them in
+            memory. Defaults to `None`.
+        batch_size: positive integer. Defaults to `256`.
+        verbose: `"auto"`, `0` or `1`: progress bar. Defaults to `0`.
+
+    Returns:
+        Float16 array of shape `(n, d)`; other axes are flattened.
+
+    Raises:
+        ValueError: if the model is subclassed, `layer` is not one of it or is
+            given without a model, or an embedding is beyond the range of
+            float16, 65,504.
+
+    Example:
+    >>> model = keras.Sequential(
+    ...     [keras.Input((2,)), keras.layers.Dense(8), keras.layers.Dense(3)]
+    ... )
+    >>> embed(np.ones((5, 2), "float32"), model).shape
+    (5, 8)
+    """
+    encoder = encoder_of(model, layer)
+    batches = batches_of(dataset, batch_size, model)
+    blocks = embedded(batches, encoder, batch_size, verbose)
+    if path is None:
+        return np.concatenate(list(blocks))
+    return write(blocks, path)
+
+
+def encoder_of(
+    model: keras.Model | None, layer: str | keras.Layer | None = None
+) -> keras.Model | None:
+    """Returns the model from the inputs to the embedding, `None` for neither.
+
+    Args:
+        model: `keras.Model`, Functional or Sequential, or `None`.
+        layer: as in `embed`.
+
+    Raises:
+        ValueError: if the model is subclassed, `layer` is not one of it or is
+            given without a model.
+    """
+    if model is None:
+        if layer is not None:
+            raise ValueError(
+                "Argument `layer` names a layer of `model`: pass the model "
+                f"too. Received: layer={layer!r}, model=None"
+            )
+        return None
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            "Argument `model` must be Functional or Sequential, and built: "
+            "the inputs of the layers of a subclassed model are not known. "
+            f"Received: model of type {type(model).__name__}"
+        )
+    return keras.Model(model.inputs, _tensor_of(model, layer))
+
+
+def _tensor_of(model, layer):
+    if layer is None:
+        with_weights = [layer for layer in model.layers if layer.weights]
+        return (with_weights or model.layers)[-1].input
+    name = layer if isinstance(layer, str) else layer.name
+    names = [layer.name for layer in model.layers]
+    if name not in names:
+        raise ValueError(
+            f"Argument `layer` must be one of {names}. Received: layer={name!r}"
+        )
+    return model.layers[names.index(name)].output
+
+
+def embedded(
+    batches: Batches,
+    encoder: keras.Model | None,
+    batch_size: int = 256,
+    verbose: str | int = 0,
+) -> Iterator[np.ndarray]:
+    """Yields float16 blocks of shape `(batch, d)`.
+
+    Args:
+        batches: `Batches`.
+        encoder: as `encoder_of` returns it.
+        batch_size: positive integer, examples a step.
+        verbose: `"auto"`, `0` or `1`: progress bar.
+
+    Raises:
+        ValueError: if an embedding is beyond the range of float16.
+    """
+    progress = keras.utils.Progbar(
+        batches.num_batches, verbose=1 if verbose == "auto" else verbose
+    )
+    for element in batches.read(0):
+        x, _ = split(element)
+        outputs = x if encoder is None else _run(encoder, x, batch_size)
+        yield _halves(_rows(outputs))
+        progress.add(1)
+
+
+def _run(encoder, x, batch_size):
+    if num_replicas(encoder) > 1:
+        return encoder.predict(x, batch_size=batch_size, verbose=0)
+    return encoder.predict_on_batch(x)
+
+
+def _rows(outputs) -> np.ndarray:
+    leaves = [ops.convert_to_numpy(o) for o in keras.tree.flatten(outputs)]
+    return np.concatenate([o.reshape(len(o), -1) for o in leaves], axis=1)
+
+
+def _halves(rows: np.ndarray) -> np.ndarray:
+    largest = np.finfo(np.float16).max
+    if not (np.abs(rows) <= largest).all():
+        raise ValueError(
+            f"Embeddings must be within the range of float16, {largest:,.0f}: "
+            "scale the inputs, or take another `layer`. Received: embeddings "
+            f"from {rows.min():.3g} to {rows.max():.3g}"
+        )
+    return rows.astype(np.float16)
+
+
+def write(blocks: Iterator[np.ndarray], path: str | os.PathLike) -> np.ndarray:
+    """Writes blocks of rows to one `.npy` file, without knowing how many.
+
+    Args:
+        blocks: iterator of float16 arrays of shape `(rows, d)`.
+        path: the file.
+
+    Returns:
+        Read-only memory map of shape `(n, d)`.
+    """
+    num_rows = 0
+    with open(path, "wb") as file:
+        for block in blocks:
+            if not num_rows:
+                _write_header(file, 0, block)
+            file.write(np.ascontiguousarray(block).tobytes())
+            num_rows += len(block)
+        file.seek(0)
+        _write_header(file, num_rows, block)
+    return np.load(path, mmap_mode="r")
+
+
+def _write_header(file, num_rows, block) -> None:
+    # NumPy pads the header so that the first axis can grow in its place.
+    np.lib.format.write_array_header_1_0(
+        file,
+        {
+            "descr": np.lib.format.dtype_to_descr(block.dtype),
+            "fortran_order": False,
+            "shape": (num_rows, block.shape[1]),
+        },
+    )
