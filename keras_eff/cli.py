@@ -11,7 +11,7 @@ import rich
 from keras_eff import demo as recipes
 from keras_eff import demo_table
 from keras_eff import prune_files
-from keras_eff.data.policies import POLICIES
+from keras_eff.data.policy_arguments import PREFERENCES
 from keras_eff.datasets import LOADERS
 
 
@@ -96,7 +96,7 @@ def demo(data: str, epochs: int | None, seeds: int, out: pathlib.Path) -> None:
 @click.option(
     "--prefer",
     "policies",
-    type=click.Choice(POLICIES),
+    type=click.Choice(PREFERENCES),
     multiple=True,
     default=("hard", "auto"),
     show_default=True,

@@ -115,7 +115,7 @@ def select(
     check_scores(scores, labels)
     check_settings(keep, prefer, min_per_class_share, cost)
     check_policy(prefer, keep, temperature, noise_cut, num_strata, recall)
-    num_kept = _whole(keep * len(scores))
+    num_kept = whole(keep * len(scores))
     if num_kept == 0:
         raise ValueError(
             "Argument `keep` must keep at least one example. Received: "
@@ -195,7 +195,7 @@ def _advice(num_kept, keep, noise_cut) -> tuple[str, Any, str]:
 def _highest(scores, keep, num_kept, noise_cut) -> np.ndarray:
     """Marks the part of the highest scores that the noise cut drops."""
     share = max(0.0, 0.4 - keep) if noise_cut == "auto" else noise_cut or 0.0
-    num = min(_whole(share * len(scores)), len(scores) - num_kept)
+    num = min(whole(share * len(scores)), len(scores) - num_kept)
     is_cut = np.zeros(len(scores), bool)
     is_cut[_scores.top_k(scores, num)] = True
     return is_cut
@@ -238,7 +238,7 @@ def _best(rank, classes, num_kept, share) -> np.ndarray:
 def _class_floors(rank, classes, num_kept, share) -> list[int]:
     """Returns the best examples of each class, as many as its floor."""
     num_classes = classes.max() + 1
-    floor = _whole(share * num_kept / num_classes)
+    floor = whole(share * num_kept / num_classes)
     kept = []
     for label in range(num_classes):
         members = np.flatnonzero(classes == label)
@@ -268,6 +268,6 @@ def _settings(**arguments) -> dict[str, Any]:
     }
 
 
-def _whole(number: float) -> int:
+def whole(number: float) -> int:
     """Rounds down, but 56.99999999999999 to 57: it is 0.57 * 100."""
     return int(round(number, 6))

@@ -15,10 +15,12 @@ from keras_eff.scores.kth_largest import (
 )
 from keras_eff.scores.kth_largest import num_kept as num_kept
 from keras_eff.scores.kth_largest import size_of as size_of
+from keras_eff.scores.predictions import classes_of as classes_of
 from keras_eff.scores.predictions import el2n as el2n
 from keras_eff.scores.predictions import entropy as entropy
 from keras_eff.scores.predictions import loss as loss
 from keras_eff.scores.predictions import margin as margin
+from keras_eff.scores.predictions import two_classes as two_classes
 from keras_eff.scores.ranking import keep_largest as keep_largest
 from keras_eff.scores.ranking import magnitude as magnitude
 from keras_eff.scores.ranking import mix as mix

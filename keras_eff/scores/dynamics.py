@@ -18,7 +18,7 @@ def forgetting(is_correct) -> np.ndarray:
         Float32 array of shape `(n,)`, in `[0, epochs]`.
 
     Raises:
-        ValueError: if the array has not two axes, or no epoch.
+        ValueError: if the array has NaN, not two axes, or no epoch.
 
     Example:
     >>> forgetting([[1, 0, 1], [0, 0, 1], [1, 0, 1]]).tolist()
@@ -47,7 +47,7 @@ def aum(margins) -> np.ndarray:
         Float32 array of shape `(n,)`.
 
     Raises:
-        ValueError: if the array has not two axes, or no epoch.
+        ValueError: if the array has NaN, not two axes, or no epoch.
 
     Example:
     >>> aum([[0.5, -1.0], [1.0, -0.5]]).tolist()
@@ -106,6 +106,11 @@ def dynamic_uncertainty(true_probabilities, window: int = 10) -> np.ndarray:
 
 def _checked(name, values, least=1) -> np.ndarray:
     values = np.asarray(values)
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise ValueError(
+            f"Argument `{name}` must not contain NaN. Received: "
+            f"{int(np.isnan(values).sum())} NaN"
+        )
     if values.ndim != 2 or len(values) < least:
         raise ValueError(
             f"Argument `{name}` must have shape (epochs, n), at least {least} "

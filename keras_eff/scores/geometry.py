@@ -36,10 +36,12 @@ def prototype_distance(embeddings, centroids, metric="cosine"):
     embeddings = ops.cast(embeddings, "float32")
     centroids = ops.cast(centroids, "float32")
     shapes = tuple(embeddings.shape), tuple(centroids.shape)
-    if {len(shape) for shape in shapes} != {2} or shapes[0][1] != shapes[1][1]:
+    are_tables = {len(shape) for shape in shapes} == {2}
+    if not are_tables or shapes[0][1] != shapes[1][1] or shapes[1][0] == 0:
         raise ValueError(
             "Arguments `embeddings` and `centroids` must have shapes (batch, "
-            f"d) and (k, d). Received: shapes {shapes[0]} and {shapes[1]}"
+            "d) and (k, d), k at least 1. Received: shapes "
+            f"{shapes[0]} and {shapes[1]}"
         )
     if metric == "cosine":
         products = ops.matmul(
@@ -47,7 +49,10 @@ def prototype_distance(embeddings, centroids, metric="cosine"):
         )
         return 1 - ops.max(products, axis=-1)
     if metric == "euclidean":
-        # Without an array (batch, k, d); below 0 by rounding alone.
+        # About the middle of the centroids, so that little cancels; without
+        # an array (batch, k, d); below 0 by rounding alone.
+        middle = ops.mean(centroids, axis=0)
+        embeddings, centroids = embeddings - middle, centroids - middle
         products = ops.matmul(embeddings, ops.transpose(centroids))
         squares = _squares(embeddings)[:, None] - 2 * products
         nearest = ops.min(squares + _squares(centroids), axis=-1)

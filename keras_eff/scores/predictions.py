@@ -38,10 +38,10 @@ def el2n(probabilities, labels):
     probabilities = two_classes(probabilities)
     classes = probabilities.shape[-1]
     labels = ops.convert_to_tensor(labels)
-    if classes > 1 and tuple(labels.shape[1:]) == (classes,):
+    if tuple(labels.shape[1:]) == (classes,):
         targets = ops.cast(labels, "float32")
     else:
-        targets = ops.one_hot(_classes_of(labels, classes), classes)
+        targets = ops.one_hot(classes_of(labels, probabilities), classes)
     return ops.sqrt(ops.sum(ops.square(probabilities - targets), axis=-1))
 
 
@@ -76,9 +76,9 @@ def loss(probabilities, labels):
     classes = probabilities.shape[-1]
     logs = ops.log(ops.maximum(probabilities, keras.config.epsilon()))
     labels = ops.convert_to_tensor(labels)
-    if classes > 1 and tuple(labels.shape[1:]) == (classes,):
+    if tuple(labels.shape[1:]) == (classes,):
         return -ops.sum(ops.cast(labels, "float32") * logs, axis=-1)
-    flat = _classes_of(labels, classes)
+    flat = classes_of(labels, probabilities)
     return -ops.take_along_axis(logs, flat[:, None], axis=-1)[:, 0]
 
 
@@ -150,16 +150,38 @@ def _entropy_of(probabilities):
     return 0.0 - ops.sum(probabilities * ops.log(positive), axis=-1)
 
 
-def _classes_of(labels, classes):
-    """Returns whole numbers of shape `(batch,)`, or raises."""
-    flat = ops.cast(ops.reshape(labels, (-1,)), "int32")
-    if _is_known(ops.any(flat < 0) | ops.any(flat >= classes)):
+def classes_of(labels, probabilities):
+    """Returns labels as whole numbers, checked as far as they are known.
+
+    Args:
+        labels: tensor of shape `(batch,)` or `(batch, 1)`, whole numbers.
+        probabilities: tensor of shape `(batch, classes)`.
+
+    Returns:
+        Int32 tensor of shape `(batch,)`.
+
+    Raises:
+        ValueError: if there is not one label a prediction, or one is no class
+            (outside of traced functions).
+    """
+    size, classes = probabilities.shape
+    flat = ops.reshape(labels, (-1,))
+    if None not in (size, flat.shape[0]) and flat.shape[0] != size:
+        raise ValueError(
+            "Argument `labels` must be one class a prediction, or one-hot. "
+            f"Received: labels of shape {tuple(labels.shape)}, {size} "
+            f"predictions of {classes} classes"
+        )
+    whole = ops.cast(flat, "int32")
+    is_outside = ops.logical_or(whole < 0, whole >= classes)
+    is_part = ops.cast(whole, "float32") != ops.cast(flat, "float32")
+    if _is_known(ops.any(ops.logical_or(is_outside, is_part))):
         raise ValueError(
             "Argument `labels` must be classes from 0 on, below "
             f"{classes}, the number of predictions. Received: labels "
-            f"from {int(ops.min(flat))} to {int(ops.max(flat))}"
+            f"from {flat[ops.argmin(flat)]} to {flat[ops.argmax(flat)]}"
         )
-    return flat
+    return whole
 
 
 def _is_known(condition) -> bool:

@@ -153,7 +153,7 @@ def mix(
     numbers = np.array(list(weights.values()), np.float64)
     if (
         set(weights) != set(scores)
-        or not (numbers >= 0).all()
+        or not ((numbers >= 0) & (numbers < np.inf)).all()
         or not any(numbers)
     ):
         raise ValueError(

@@ -72,6 +72,7 @@ def test_what_moves_is_more_uncertain_than_what_is_learned_or_never_is():
             "epochs. Received: shape (2,)",
         ),
         (lambda: scores.forgetting(np.zeros((0, 3))), "shape (0, 3)"),
+        (lambda: scores.forgetting([[np.nan, 1.0]]), "Received: 1 NaN"),
         (lambda: scores.aum(np.zeros(3)), "Argument `margins` must"),
         (
             lambda: scores.dynamic_uncertainty(np.zeros((1, 3))),

@@ -55,6 +55,11 @@ def test_the_length_of_an_embedding_matters_to_one_metric_only():
     assert (long > short).all()
 
 
+def test_far_from_the_origin_little_cancels():
+    found = scores.prototype_distance(Z + 1000, MU + 1000, metric="euclidean")
+    np.testing.assert_allclose(found, euclidean(Z, MU), atol=1e-3)
+
+
 def test_zero_is_at_right_angles_to_all():
     zeros = np.zeros((1, 6))
     assert np.array(scores.prototype_distance(zeros, MU)).tolist() == [1]
@@ -71,6 +76,7 @@ def test_a_centroid_is_at_no_distance_from_itself():
     [
         ((Z, MU, "manhattan"), "Received: metric='manhattan'"),
         ((Z[0], MU), "Received: shapes (6,) and (4, 6)"),
+        ((Z, MU[:0]), "Received: shapes (30, 6) and (0, 6)"),
         ((Z, MU[:, :5]), "Received: shapes (30, 6) and (4, 5)"),
     ],
 )

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import references
@@ -96,3 +98,23 @@ def test_one_output_is_that_of_two_classes(rule):
 def test_loss_names_labels_that_are_no_class():
     with pytest.raises(ValueError, match="Received: labels from 0 to 4"):
         scores.loss(P, np.arange(9) % 5)
+
+
+@pytest.mark.parametrize("rule", [scores.el2n, scores.loss])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1], "Received: labels of shape (1,), 9 predictions of 4 classes"),
+        ([0, 1, 2], "Received: labels of shape (3,), 9 predictions"),
+        (np.eye(3)[LABELS % 3], "Received: labels of shape (9, 3)"),
+        (LABELS / 2, "Received: labels from 0.0 to 1.5"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named(rule, labels, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        rule(P, np.array(labels))
+
+
+@pytest.mark.parametrize("rule", [scores.el2n, scores.loss])
+def test_whole_numbers_may_be_floats(rule):
+    np.testing.assert_array_equal(rule(P, LABELS * 1.0), rule(P, LABELS))

@@ -108,6 +108,7 @@ def test_equal_scores_share_their_ranks():
         (({"a": [1]}, {"b": 1}), "weights={'a': 1.0, 'b': 1}"),
         (({"a": [1]}, {"a": -1}), "weights={'a': -1}"),
         (({"a": [1]}, {"a": 0}), "not all of them 0"),
+        (({"a": [1]}, {"a": np.inf}), "weights={'a': inf}"),
         (({"a": [1]}, {"a": np.nan}), "weights={'a': nan}"),
     ],
 )
