@@ -1,5 +1,7 @@
 """Score, select and prune training data."""
 
+from keras_eff.data.dedup import dedup as dedup
+from keras_eff.data.dedup import duplicate_curve as duplicate_curve
 from keras_eff.data.dynamic import Dynamic as Dynamic
 from keras_eff.data.embedding import embed as embed
 from keras_eff.data.example_scores import ExampleScores as ExampleScores
