@@ -3,6 +3,8 @@
 from keras_eff.data.active import query as query
 from keras_eff.data.compare import compare as compare
 from keras_eff.data.comparison import Comparison as Comparison
+from keras_eff.data.dedup import dedup as dedup
+from keras_eff.data.dedup import duplicate_curve as duplicate_curve
 from keras_eff.data.dynamic import Dynamic as Dynamic
 from keras_eff.data.embedding import embed as embed
 from keras_eff.data.example_scores import ExampleScores as ExampleScores
@@ -16,5 +18,3 @@ from keras_eff.data.pruning import prune as prune
 from keras_eff.data.scoring import score as score
 from keras_eff.data.selection import Selection as Selection
 from keras_eff.data.training_dynamics import (
-    TrainingDynamics as TrainingDynamics,
-)
