@@ -94,12 +94,19 @@ def check_policy(
             f"{TAKE_NOISE_CUT}. Received: noise_cut={noise_cut!r}, "
             f"prefer={prefer!r}"
         )
-    # Not `<= 1 - keep`: 1 - 0.8 is less than 0.2.
-    if noise_cut != "auto" and not (noise_cut >= 0 and noise_cut + keep <= 1):
+    is_known = isinstance(noise_cut, str) and noise_cut == "auto"
+    if not is_known and not _is_share(noise_cut, keep):
         raise ValueError(
             "Argument `noise_cut` must be 'auto' or in [0, 1 - keep]: what is "
             f"cut is not kept. Received: noise_cut={noise_cut!r}, keep={keep}"
         )
+
+
+def _is_share(noise_cut, keep) -> bool:
+    # Rounded: 1 - 0.8 is a little less than 0.2.
+    return not isinstance(noise_cut, str) and (
+        0 <= noise_cut <= round(1 - keep, 9)
+    )
 
 
 def recalls_of(recall: Any, labels: Any) -> np.ndarray:

@@ -103,8 +103,9 @@ def _put_npz(path, columns, meta) -> None:
 
 def _get_npz(path) -> tuple[dict[str, np.ndarray], str | None]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
+        # Opened here: `np.load` leaves a damaged file open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as z:
+            content = {name: z[name] for name in z.files}
     except _DAMAGED as error:
         raise _not_ours(path) from error
     meta = content.pop("meta", None)

@@ -1,11 +1,17 @@
+import dataclasses
+import io
 import json
 import re
+import sys
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import rich.console
 
+from keras_eff.data import Selection
 from keras_eff.data import select
+from keras_eff.data.fingerprint import Fingerprint
 from keras_eff.savings import Saving
 
 # Two large classes with high scores; a rare one that no score would keep.
@@ -303,3 +309,275 @@ FOUR = np.arange(4)
 def test_a_wrong_argument_is_named_with_what_was_received(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         select(**({"scores": FOUR} | arguments))
+
+
+def full_selection():
+    """Returns a selection in which every field is set."""
+    kept = select(
+        SCORES,
+        0.5,
+        "coverage",
+        LABELS,
+        seed=np.int64(2),
+        cost=[Saving("pruning", "seconds", 0, 1.5, measured=True)],
+    )
+    return dataclasses.replace(
+        kept, reason="why", fingerprint=Fingerprint.of((SCORES, LABELS))
+    )
+
+
+def same(a, b):
+    np.testing.assert_array_equal(a.ids, b.ids)
+    assert a.ids.dtype == b.ids.dtype == np.int64
+    if a.weights is not None:
+        np.testing.assert_array_equal(a.weights, b.weights)
+        assert b.weights.dtype == np.float32
+    assert a.to_dict() == b.to_dict()
+    assert a.fingerprint == b.fingerprint
+    assert a.cost == b.cost
+
+
+def test_kept_and_dropped_are_all_examples_once():
+    kept = select(SCORES, 0.3)
+    assert kept.dropped.dtype == np.int64
+    assert sorted([*kept.ids, *kept.dropped]) == list(range(80))
+    assert select(SCORES, 1.0).dropped.tolist() == []
+
+
+def test_a_selection_with_every_field_can_be_written_as_json():
+    fields = json.loads(json.dumps(full_selection().to_dict()))
+    assert fields["settings"] == {
+        "seed": 2,
+        "num_strata": 50,
+        "min_per_class_share": 0.5,
+    }
+    assert fields["reason"] == "why"
+    assert len(fields["weights"]) == 40
+
+
+@pytest.mark.parametrize("ending", ["npz", "parquet"])
+@pytest.mark.parametrize("is_full", [True, False])
+def test_a_saved_selection_is_loaded_as_it_was(tmp_path, ending, is_full):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    kept = full_selection() if is_full else select([3, 1, 2], 0.5)
+    path = tmp_path / f"kept.{ending}"
+    kept.save(path)
+    same(kept, Selection.load(str(path)))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("ending", ["npz", "parquet"])
+def test_a_row_takes_at_most_20_bytes(tmp_path, ending):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(0)
+    kept = select(rng.random(50_000), 0.5, labels=rng.integers(0, 9, 50_000))
+    kept.save(tmp_path / f"kept.{ending}")
+    size = (tmp_path / f"kept.{ending}").stat().st_size
+    assert size <= 20 * len(kept.ids)
+
+
+def test_a_file_is_overwritten_on_request_only(tmp_path):
+    path = tmp_path / "kept.npz"
+    select(SCORES, 0.5).save(path)
+    with pytest.raises(FileExistsError, match=r"`overwrite=True` or .*kept"):
+        select(SCORES, 0.2).save(path)
+    assert Selection.load(path).keep == 0.5
+    select(SCORES, 0.2).save(path, overwrite=True)
+    assert Selection.load(path).keep == 0.2
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "kept.npz"
+    select(SCORES, 0.5).save(path)
+
+    def fill_the_disk(file, **arrays):
+        file.write(b"half of it")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        select(SCORES, 0.2).save(path, overwrite=True)
+    assert Selection.load(path).keep == 0.5
+    assert [file.name for file in tmp_path.iterdir()] == ["kept.npz"]
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Selection.load(tmp_path / "kept.npz")
+
+
+def test_another_ending_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"must end in '\.npz' or '\.parquet'"):
+        select(SCORES, 0.5).save(tmp_path / "kept.pkl")
+    with pytest.raises(ValueError, match=r"must end in '\.npz' or '\.parquet'"):
+        Selection.load(tmp_path / "kept")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def changed(path):
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 30] = bytes(30)
+    path.write_bytes(content)
+
+
+def other_ids(path):
+    with np.load(path) as file:
+        content = dict(file)
+    np.savez(path, **content | {"ids": content["ids"] + 60})
+
+
+def float_ids(path):
+    with np.load(path) as file:
+        content = dict(file)
+    np.savez(path, **content | {"ids": content["ids"] * 1.0})
+
+
+def other_meta(path):
+    with np.load(path) as file:
+        content = dict(file)
+    np.savez(path, **content | {"meta": np.array("{}")})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(cut, id="cut"),
+        pytest.param(changed, id="changed"),
+        pytest.param(other_ids, id="ids-outside"),
+        pytest.param(float_ids, id="float-ids"),
+        pytest.param(other_meta, id="other-meta"),
+        pytest.param(lambda path: path.write_bytes(b""), id="empty"),
+        pytest.param(lambda path: path.write_text("a,b"), id="text"),
+        pytest.param(
+            lambda path: np.savez(path, ids=np.arange(4)), id="other-npz"
+        ),
+        pytest.param(
+            lambda path: path.write_bytes(array_bytes()), id="one-array"
+        ),
+    ],
+)
+def test_a_file_that_is_no_selection_is_refused(tmp_path, damage):
+    path = tmp_path / "kept.npz"
+    select(SCORES, 0.5).save(path)
+    damage(path)
+    with pytest.raises(ValueError, match=r"`Selection.save` wrote. .*kept.npz"):
+        Selection.load(path)
+
+
+def array_bytes():
+    file = io.BytesIO()
+    np.save(file, np.arange(3))
+    return file.getvalue()
+
+
+def test_another_parquet_file_is_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "kept.parquet"
+    parquet.write_table(pyarrow.table({"ids": [1, 2]}), path)
+    with pytest.raises(ValueError, match="must be a selection that"):
+        Selection.load(path)
+    path.write_text("a,b")
+    with pytest.raises(ValueError, match="must be a selection that"):
+        Selection.load(path)
+
+
+def test_parquet_says_what_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for use in (select(SCORES, 0.5).save, Selection.load):
+        with pytest.raises(ImportError, match="needs pyarrow: `pip install"):
+            use(tmp_path / "kept.parquet")
+
+
+def test_the_report_counts_classes_scores_and_trainings():
+    cost = [Saving("pruning", "flops_theoretical", 0, 4800, measured=False)]
+    kept = select(SCORES, 0.5, labels=LABELS, cost=cost)
+    report = kept.report(LABELS, SCORES, epochs=10, flops_per_example=30)
+    assert report.per_class == {0: (40, 6), 1: (36, 30), 2: (4, 4)}
+    assert report.imbalance == (10.0, 7.5)
+    order = np.sort(SCORES[kept.ids])
+    quantiles = report.score_quantiles
+    assert quantiles["kept"][0] == order[0] == 0
+    assert quantiles["kept"][4] == order[-1]
+    assert quantiles["dropped"] == tuple(
+        np.quantile(
+            SCORES[kept.dropped], [0, 0.25, 0.5, 0.75, 1], method="nearest"
+        )
+    )
+    # 4800 of 80 * 30 FLOPs an epoch; each training saves 10 * 0.5 epochs.
+    assert report.cost_in_epochs == 2.0
+    assert report.break_even_trainings == pytest.approx(0.4)
+    fields = json.loads(json.dumps(report.to_dict()))
+    assert fields["per_class"]["2"] == [4, 4]
+
+
+def test_a_cost_in_examples_needs_no_flops():
+    cost = [
+        Saving("pruning", "examples", 0, 240, measured=True),
+        Saving("pruning", "seconds", 0, 7, measured=True),
+    ]
+    report = select(SCORES, 0.5, cost=cost).report(epochs=2)
+    assert report.cost_in_epochs == 3.0
+    assert report.break_even_trainings == 3.0
+    # A second unit of the same cost is not added.
+    more = (*cost, Saving("pruning", "flops_theoretical", 0, 80, False))
+    report = select(SCORES, 0.5, cost=more).report(flops_per_example=1)
+    assert report.cost_in_epochs == 1.0
+    assert report.break_even_trainings is None
+
+
+def test_an_unknown_cost_is_none_and_no_cost_is_zero():
+    seconds = [Saving("pruning", "seconds", 0, 7, measured=True)]
+    report = select(SCORES, 0.5, cost=seconds).report(epochs=2)
+    assert (report.cost_in_epochs, report.break_even_trainings) == (None, None)
+    report = select(SCORES, 0.5).report(epochs=2)
+    assert (report.cost_in_epochs, report.break_even_trainings) == (0.0, 0.0)
+
+
+def test_keeping_all_never_pays():
+    cost = [Saving("pruning", "examples", 0, 80, measured=True)]
+    report = select(SCORES, 1.0, cost=cost).report(LABELS, SCORES, epochs=1)
+    assert report.break_even_trainings == float("inf")
+    assert report.score_quantiles["dropped"] == ()
+
+
+def test_a_class_that_vanished_makes_the_imbalance_infinite():
+    report = select(SCORES, 0.5).report(LABELS)
+    assert report.imbalance == (10.0, float("inf"))
+    assert report.per_class[2] == (4, 0)
+
+
+def test_the_report_is_a_table():
+    cost = [Saving("pruning", "examples", 0, 80, measured=True)]
+    kept = select(SCORES, 0.5, "auto", LABELS, seed=0, cost=cost)
+    report = kept.report(LABELS, SCORES, epochs=4)
+    console = rich.console.Console(width=100)
+    with console.capture() as capture:
+        console.print(report)
+    text = " ".join(capture.get().split())
+    assert "40 of 80 examples kept, random" in text
+    assert "class 2 │ 4 │" in text
+    assert "imbalance │ 10 │" in text
+    assert "auto: random, because 40 examples are few" in text
+    assert "Scoring cost 1 full epochs. It pays after 0.5 trainings." in text
+    assert "Quartiles of the scores kept: 0, " in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": [1]}, "Received: labels of size 1, 80 examples"),
+        ({"scores": np.ones(81)}, "Received: scores of size 81, 80 examples"),
+        ({"epochs": 0}, "Received: epochs=0"),
+        ({"flops_per_example": -1}, "Received: flops_per_example=-1"),
+    ],
+)
+def test_a_wrong_argument_of_the_report_is_named(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        select(SCORES, 0.5).report(**arguments)
