@@ -37,7 +37,7 @@ class AdversarialMargin:
         self._steps = [_step_of(model, from_logits) for model in models]
         self._dtypes = [_input_dtypes(model) for model in models]
 
-    def __call__(self, index: int, x: Any, y: Any) -> np.ndarray:
+    def look(self, index: int, x: Any, y: Any) -> np.ndarray:
         """Returns scores of shape `(batch,)`.
 
         Args:
@@ -50,6 +50,14 @@ class AdversarialMargin:
             for step, dtypes in zip(self._steps, self._dtypes, strict=True)
         ]
         return -np.mean(distances, axis=0)
+
+    def score(self, looks: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns what `look` returned, which are scores already.
+
+        Args:
+            looks: list of arrays, one a batch.
+        """
+        return looks
 
 
 def _step_of(model, from_logits):

@@ -42,7 +42,7 @@ RULES = {
 
 
 class PredictionScore:
-    """Scores a batch by the predictions of its members.
+    """Scores batches by the predictions of the members.
 
     Args:
         by: string, one of `RULES`, or a function `(predictions, labels) ->
@@ -58,8 +58,8 @@ class PredictionScore:
         self.members = members
         self._check_members()
 
-    def __call__(self, index: int, x: Any, y: Any) -> np.ndarray:
-        """Returns scores of shape `(batch,)`.
+    def look(self, index: int, x: Any, y: Any) -> tuple[list[np.ndarray], Any]:
+        """Returns the predictions of each pass, and the labels as an array.
 
         Args:
             index: integer, position of the batch.
@@ -72,15 +72,34 @@ class PredictionScore:
         if self.rule.needs_probabilities:
             for predictions in members:
                 self._check_probabilities(predictions)
+        return members, y
+
+    def score(self, looks: list[Any]) -> list[np.ndarray]:
+        """Returns scores of shape `(batch,)`, one array a batch.
+
+        Args:
+            looks: list of what `look` returned, one a batch.
+        """
+        if callable(self.by):
+            return [self._score(*look) for look in looks]
+        # One call for several batches: it costs as much as a prediction.
+        by_batch = [members for members, _ in looks]
+        members = [np.concatenate(p) for p in zip(*by_batch, strict=True)]
+        labels = None
+        if self.rule.needs_labels:
+            labels = np.concatenate([y for _, y in looks])
+        ends = np.cumsum([len(members[0]) for members in by_batch])
+        return np.split(self._score(members, labels), ends[:-1])
+
+    def _score(self, members: list[np.ndarray], y: Any) -> np.ndarray:
+        function = self.rule.function
         if self.rule.over == "each":
-            by_member = [
-                self._checked(self.rule.function(p, y), p) for p in members
-            ]
-            return np.mean(by_member, axis=0)
+            scores = [self._checked(function(p, y), p) for p in members]
+            return np.mean(scores, axis=0)
         stack = _stacked(members)
         if self.rule.over == "mean":
             stack = stack.mean(axis=0)
-        return self._checked(self.rule.function(stack), members[0])
+        return self._checked(function(stack), members[0])
 
     def _check_members(self) -> None:
         passes = sum(member.passes for member in self.members)

@@ -1,11 +1,13 @@
 """One scoring of a data set: which pass it makes, cached and accounted."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import tempfile
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -33,7 +35,7 @@ from keras_eff.data.score_cost import cost_of
 from keras_eff.data.score_rules import RULES
 from keras_eff.data.score_rules import PredictionScore
 
-ScoreBatch = Callable[[int, Any, Any], np.ndarray]
+_GROUP = 8  # batches scored together, a divisor of `BATCHES_A_PART`
 Pass = Callable[[Batches, ScoreCache | None], np.ndarray]
 
 
@@ -161,8 +163,8 @@ def _adversarial_margin(task: Task) -> Pass:
     return _streamed(margin, task.verbose)
 
 
-def _streamed(score_batch: ScoreBatch, verbose: Any) -> Pass:
-    """Returns a pass that scores each batch as it comes."""
+def _streamed(scorer: Any, verbose: Any) -> Pass:
+    """Returns a pass that looks at each batch, and scores a few together."""
 
     def score_all(batches, cache):
         parts = [] if cache is None else cache.resume()
@@ -171,14 +173,21 @@ def _streamed(score_batch: ScoreBatch, verbose: Any) -> Pass:
         )
         if parts:
             progress.update(len(parts))
-        for index, element in enumerate(batches.read(len(parts)), len(parts)):
-            parts.append(score_batch(index, *split(element)))
-            progress.add(1)
+        elements = enumerate(batches.read(len(parts)), len(parts))
+        while group := list(itertools.islice(_looks(scorer, elements), _GROUP)):
+            parts.extend(scorer.score(group))
+            progress.add(len(group))
             if cache is not None:
-                cache.add(parts[-1])
+                for scores in parts[-len(group) :]:
+                    cache.add(scores)
         return np.concatenate(parts).astype(np.float32)
 
     return score_all
+
+
+def _looks(scorer: Any, elements: Any) -> Iterator[Any]:
+    for index, element in elements:
+        yield scorer.look(index, *split(element))
 
 
 def _prototype_distance(task: Task) -> Pass:

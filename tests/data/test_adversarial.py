@@ -22,7 +22,7 @@ def linear_model(kernel, activation=None):
 
 def margins(models, x, from_logits=False):
     models = models if isinstance(models, list) else [models]
-    return AdversarialMargin(models, from_logits)(0, x, None)
+    return AdversarialMargin(models, from_logits).look(0, x, None)
 
 
 def distance_by_hand(kernel, x):
@@ -120,7 +120,7 @@ def test_other_batch_sizes_do_not_trace_again_and_again():
     traces.clear()
     margin = AdversarialMargin([model], from_logits=True)
     for size in (4, 4, 3, 2, 1, 5):
-        margin(0, tf.constant(X[:size]), None)
+        margin.look(0, tf.constant(X[:size]), None)
     assert 1 <= len(traces) <= 2
 
 

@@ -26,7 +26,9 @@ class Fixed:
 
 
 def scored(by, *members):
-    return PredictionScore(by, list(members))(0, None, Y)
+    scorer = PredictionScore(by, list(members))
+    (found,) = scorer.score([scorer.look(0, None, Y)])
+    return found
 
 
 @pytest.mark.parametrize("by", ["el2n", "loss"])
@@ -90,3 +92,13 @@ def test_every_name_asks_for_probabilities(by):
     message = re.escape("pass `from_logits=True`. Received: predictions from")
     with pytest.raises(ValueError, match=message):
         scored(by, Fixed(2 * FIRST), Fixed(2 * FIRST))
+
+
+@pytest.mark.parametrize("by", ["el2n", "entropy", "bald"])
+def test_batches_that_are_scored_together_have_their_own_scores(by):
+    scorer = PredictionScore(by, [Fixed(FIRST), Fixed(SECOND)])
+    parts = [slice(0, 1), slice(1, 4), slice(4, 6)]
+    found = scorer.score([([FIRST[p], SECOND[p]], Y[p]) for p in parts])
+    assert [len(part) for part in found] == [1, 3, 2]
+    expected = scored(by, Fixed(FIRST), Fixed(SECOND))
+    np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-6)
