@@ -18,3 +18,5 @@ from keras_eff.data.pruning import prune as prune
 from keras_eff.data.scoring import score as score
 from keras_eff.data.selection import Selection as Selection
 from keras_eff.data.training_dynamics import (
+    TrainingDynamics as TrainingDynamics,
+)
