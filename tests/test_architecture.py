@@ -240,6 +240,7 @@ def test_every_source_file_has_a_test_file():
         "comparison": "compare",
         "demo_table": "demo",
         "epoch_counts": "savings_ledger",
+        "example_hash": "fingerprint",
         "flops_account": "savings_ledger",
         "filter_report": "filters",
         "flop_records": "flops",
