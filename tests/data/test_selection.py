@@ -6,6 +6,8 @@ import sys
 from fractions import Fraction
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import rich.console
 
@@ -358,8 +360,6 @@ def test_a_selection_with_every_field_can_be_written_as_json():
 @pytest.mark.parametrize("ending", ["npz", "parquet"])
 @pytest.mark.parametrize("is_full", [True, False])
 def test_a_saved_selection_is_loaded_as_it_was(tmp_path, ending, is_full):
-    if ending == "parquet":
-        pytest.importorskip("pyarrow")
     kept = full_selection() if is_full else select([3, 1, 2], 0.5)
     path = tmp_path / f"kept.{ending}"
     kept.save(path)
@@ -369,8 +369,6 @@ def test_a_saved_selection_is_loaded_as_it_was(tmp_path, ending, is_full):
 
 @pytest.mark.parametrize("ending", ["npz", "parquet"])
 def test_a_row_takes_at_most_20_bytes(tmp_path, ending):
-    if ending == "parquet":
-        pytest.importorskip("pyarrow")
     rng = np.random.default_rng(0)
     kept = select(rng.random(50_000), 0.5, labels=rng.integers(0, 9, 50_000))
     kept.save(tmp_path / f"kept.{ending}")
@@ -477,10 +475,8 @@ def array_bytes():
 
 
 def test_another_parquet_file_is_refused(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "kept.parquet"
-    parquet.write_table(pyarrow.table({"ids": [1, 2]}), path)
+    pyarrow.parquet.write_table(pyarrow.table({"ids": [1, 2]}), path)
     with pytest.raises(ValueError, match="must be a selection that"):
         Selection.load(path)
     path.write_text("a,b")
