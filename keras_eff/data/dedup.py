@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_eff.data.prototypes import prototypes
+from keras_eff.data.prototypes import unit
 from keras_eff.data.selection import Selection
 
 _BLOCK = 8192  # rows that are assigned to clusters at once
@@ -142,13 +143,13 @@ def _nearest_before(
 
 def _assign(embeddings, centroids, num_probes) -> tuple[np.ndarray, np.ndarray]:
     """Returns the nearest clusters `(n, probes)` and the largest cosine."""
-    centroids = _unit(centroids)
+    centroids = unit(centroids)
     num_probes = min(num_probes, len(centroids))
     clusters = np.empty((len(embeddings), num_probes), np.int32)
     closeness = np.empty(len(embeddings), np.float32)
     for start in range(0, len(embeddings), _BLOCK):
         part = slice(start, start + _BLOCK)
-        cosines = _unit(embeddings[part]) @ centroids.T  # (block, clusters)
+        cosines = unit(embeddings[part]) @ centroids.T  # (block, clusters)
         clusters[part] = np.argpartition(-cosines, num_probes - 1, axis=1)[
             :, :num_probes
         ]
@@ -169,22 +170,15 @@ def _compare(embeddings, members, block_size, nearest) -> None:
     """Updates `nearest` from all pairs of members, which are in order."""
     for start in range(0, len(members), block_size):
         ids = members[start : start + block_size]
-        rows = _unit(embeddings[ids])
+        rows = unit(embeddings[ids])
         cosines = np.tril(rows @ rows.T, -1) - np.triu(
             np.ones((len(ids), len(ids)), np.float32)
         )
         found = cosines.max(axis=1)
         for before in range(0, start, block_size):
-            others = _unit(embeddings[members[before : before + block_size]])
+            others = unit(embeddings[members[before : before + block_size]])
             found = np.maximum(found, (rows @ others.T).max(axis=1))
         nearest[ids] = np.maximum(nearest[ids], found)
-
-
-def _unit(rows) -> np.ndarray:
-    """Returns rows of length 1; zeros stay."""
-    rows = np.asarray(rows, np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1)
 
 
 def _check_thresholds(thresholds) -> None:

@@ -115,10 +115,15 @@ def _checked_number(num_clusters, labels, num_examples) -> int:
     return num_clusters
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Returns rows of length 1 in float32; rows of zeros stay.
+
+    Args:
+        rows: array of shape `(n, d)`.
+    """
     rows = np.asarray(rows, np.float32)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return rows / np.where(lengths > 0, lengths, 1)
 
 
 def _blocks(embeddings, num_clusters, random) -> Iterator[np.ndarray]:
@@ -129,14 +134,14 @@ def _blocks(embeddings, num_clusters, random) -> Iterator[np.ndarray]:
     for part in range(0, len(starts), chunks_a_block):
         chunks = starts[part : part + chunks_a_block]
         rows = [embeddings[start : start + _CHUNK] for start in chunks]
-        yield _unit(np.concatenate(rows))
+        yield unit(np.concatenate(rows))
 
 
 def _first_centroids(embeddings, num_clusters, labels, random) -> np.ndarray:
     size = max(2 * num_clusters, min(16 * num_clusters, _SAMPLE))
     size = min(size, len(embeddings))
     rows = np.sort(random.choice(len(embeddings), size, replace=False))
-    sample = _unit(embeddings[rows])
+    sample = unit(embeddings[rows])
     means = _class_means(embeddings, labels)
     return _plus_plus(sample, means, num_clusters, random)
 
@@ -150,7 +155,7 @@ def _class_means(embeddings, labels) -> np.ndarray:
     for start in range(0, len(embeddings), _BLOCK):
         part = slice(start, start + _BLOCK)
         is_class = labels[part] == classes[:, None]  # (classes, block)
-        sums += is_class.astype(np.float32) @ _unit(embeddings[part])
+        sums += is_class.astype(np.float32) @ unit(embeddings[part])
     counts = (labels == classes[:, None]).sum(axis=1, keepdims=True)
     return sums / counts
 
