@@ -161,8 +161,9 @@ class Fingerprinter:
         self.num_examples = num_examples
         size = num_examples or 0
         self._probes = np.flatnonzero(probe_mask(size))
-        self._first: dict[int, str] = {}
-        self._last: collections.deque = collections.deque(maxlen=NUM_PROBES)
+        self._hashes: dict[int, str] = {}
+        # (position, rows, leaves) that may be the end, not hashed yet.
+        self._waiting: collections.deque = collections.deque()
         self._specs: list[tuple[str, tuple]] | None = None
         self._count = 0
 
@@ -179,11 +180,10 @@ class Fingerprinter:
         start, num_rows = self._count, num_rows_of(batch)
         self._count += num_rows
         rows = self._rows(start, num_rows)
-        if not len(rows):
-            return
-        leaves = [to_rows(leaf) for leaf in leaves_of(batch)]
-        for row in rows:
-            self._add_example(start + row, [leaf[row] for leaf in leaves])
+        if self.num_examples is None:
+            self._wait(start, num_rows, leaves_of(batch))
+        if len(rows):
+            self._add_rows(start, rows, leaves_of(batch))
 
     def result(self) -> Fingerprint:
         """Returns the fingerprint of all that was added.
@@ -196,28 +196,44 @@ class Fingerprinter:
                 "As many examples must be added as announced. Received: "
                 f"num_examples={self.num_examples}, {self._count} were added"
             )
-        hashes = {**self._first, **dict(self._last)}
+        self._add_waiting()
         specs = tuple(
             f"{dtype}({', '.join(map(str, shape))})"
             for dtype, shape in self._specs or ()
         )
-        return Fingerprint(self._count, hashes, specs)
+        return Fingerprint(self._count, dict(self._hashes), specs)
 
     def _rows(self, start, num_rows) -> np.ndarray:
         if self.num_examples is not None:
             low, high = np.searchsorted(self._probes, [start, start + num_rows])
             return self._probes[low:high] - start
-        rows = np.arange(num_rows)
-        at_end = rows >= num_rows - NUM_PROBES
-        return rows[at_end | (start + rows < NUM_PROBES)]
+        return np.arange(max(0, min(num_rows, NUM_PROBES - start)))
+
+    def _wait(self, start, num_rows, leaves) -> None:
+        """Keeps the last rows: hashed at the end, if no others follow."""
+        first = max(0, num_rows - NUM_PROBES)
+        # A copy: whoever makes the batches may use their memory again.
+        rows = [_copied(to_rows(leaf)[first:]) for leaf in leaves]
+        self._waiting.append((start + first, num_rows - first, rows))
+        end = self._count
+        while sum(self._waiting[0][:2]) <= end - NUM_PROBES:
+            self._waiting.popleft()
+
+    def _add_waiting(self) -> None:
+        first = max(NUM_PROBES, self._count - NUM_PROBES)
+        for start, num_rows, leaves in self._waiting:
+            rows = np.arange(max(0, first - start), num_rows)
+            self._add_rows(start, rows, leaves)
+
+    def _add_rows(self, start, rows, leaves) -> None:
+        leaves = [to_rows(leaf) for leaf in leaves]
+        for row in rows:
+            self._add_example(start + row, [leaf[row] for leaf in leaves])
 
     def _add_example(self, position, leaves) -> None:
         leaves = [to_array(leaf) for leaf in leaves]
         self._merge([(dtype_name(leaf), leaf.shape) for leaf in leaves])
-        if self.num_examples is not None or position < NUM_PROBES:
-            self._first[int(position)] = hash_of(leaves)
-        else:
-            self._last.append((int(position), hash_of(leaves)))
+        self._hashes[int(position)] = hash_of(leaves)
 
     def _merge(self, specs) -> None:
         known = self._specs or specs
@@ -275,3 +291,7 @@ def _lengths(spec) -> list[str]:
     """Returns the lengths of the axes: "int64(2, 3)" has "2" and "3"."""
     lengths = spec.split("(")[1].rstrip(")")
     return lengths.split(", ") if lengths else []
+
+
+def _copied(rows) -> Any:
+    return rows.copy() if isinstance(rows, np.ndarray) else rows

@@ -240,3 +240,16 @@ def test_as_many_as_announced_must_come(num):
 def test_batches_must_have_one_form(other):
     with pytest.raises(ValueError, match="must have the same leaves, in dtype"):
         added([np.ones(2), other])
+
+
+@pytest.mark.parametrize("size", [1, 50, 64, 65, 100, 300])
+def test_batches_of_memory_that_is_used_again_have_their_own_hashes(size):
+    data = np.arange(300)
+    maker, memory = Fingerprinter(), np.empty(size, data.dtype)
+    for start in range(0, 300, size):
+        part = data[start : start + size]
+        memory[: len(part)] = part
+        maker.add(memory[: len(part)])
+    found, whole = maker.result(), Fingerprint.of(data)
+    ends = [*range(64), *range(236, 300)]
+    assert found.hashes == {row: whole.hashes[row] for row in ends}
