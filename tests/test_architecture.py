@@ -260,6 +260,7 @@ def test_every_source_file_has_a_test_file():
         "sparsity": "convert_sparsity",
         "sparsity_plan": "convert_sparsity",
         "policy_arguments": "policies",
+        "policy_advice": "policies",
         "policy_ranks": "policies",
         "pull_back": "swat",
         "selection_file": "selection",

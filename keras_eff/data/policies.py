@@ -8,6 +8,8 @@ import numpy as np
 
 from keras_eff import scores as _scores
 from keras_eff.data import policy_ranks
+from keras_eff.data.policy_advice import advice
+from keras_eff.data.policy_advice import cut_of
 from keras_eff.data.policy_arguments import check_policy
 from keras_eff.data.policy_arguments import check_scores
 from keras_eff.data.policy_arguments import check_settings
@@ -15,7 +17,6 @@ from keras_eff.data.policy_arguments import recalls_of
 from keras_eff.data.selection import Selection
 from keras_eff.savings import Saving
 
-FEW_EXAMPLES = 500
 _DRAW = ("random", "quota", "coverage")
 
 
@@ -63,6 +64,12 @@ def select(
     | `0.2 < keep < 0.5`  | `"coverage"`, with `noise_cut="auto"` if `None`  |
     | `keep >= 0.5`       | `"hard"`, after the noise cut                    |
 
+    With `noise_cut=None` and scores from labels (`"el2n"` or `"loss"`, with
+    their `suspects`), the cut of the last two rows is at least the part of the
+    labels that the models contradict, if that is above 10 %. It counts what is
+    merely hard among the wrong: on a task that the models have not learned
+    yet, pass `noise_cut=0`.
+
     Args:
         scores: array of shape `(n,)`, high = hard. No NaN. What `score`
             returned brings its cost and its fingerprint along.
@@ -109,9 +116,8 @@ def select(
     - [Zheng et al., 2022](https://arxiv.org/abs/2210.15809) (coverage)
     - [Vysogorets et al., 2024](https://arxiv.org/abs/2404.05579) (quota)
     """
-    cost = (*getattr(scores, "cost", ()), *cost)
-    fingerprint = getattr(scores, "fingerprint", None)
-    scores = np.asarray(scores)
+    given, scores = scores, np.asarray(scores)
+    cost = (*getattr(given, "cost", ()), *cost)
     check_scores(scores, labels)
     check_settings(keep, prefer, min_per_class_share, cost)
     check_policy(prefer, keep, temperature, noise_cut, num_strata, recall)
@@ -123,7 +129,8 @@ def select(
         )
     reason = None
     if prefer == "auto":
-        prefer, noise_cut, reason = _advice(num_kept, keep, noise_cut)
+        suspects = getattr(given, "suspects", None) or 0.0
+        prefer, noise_cut, reason = advice(num_kept, keep, noise_cut, suspects)
     classes = _classes(labels)
     is_cut = _highest(scores, keep, num_kept, noise_cut)
     generator = np.random.default_rng(seed)
@@ -145,7 +152,7 @@ def select(
         cost,
         weights=_weights(groups, ids),
         reason=reason,
-        fingerprint=fingerprint,
+        fingerprint=getattr(given, "fingerprint", None),
         settings=_settings(
             seed=seed if prefer in _DRAW or temperature else None,
             temperature=temperature or None,
@@ -156,45 +163,9 @@ def select(
     )
 
 
-def _advice(num_kept, keep, noise_cut) -> tuple[str, Any, str]:
-    """Returns policy, noise cut and why, in words."""
-    if num_kept < FEW_EXAMPLES:
-        return (
-            "random",
-            None,
-            f"auto: random, because {num_kept} examples are few (below "
-            f"{FEW_EXAMPLES}): hard ones alone would leave the common cases "
-            "out.",
-        )
-    if keep <= 0.2:
-        return (
-            "random",
-            None,
-            f"auto: random, because keep={keep:g} is at most 0.2, where no "
-            "score is known to win reliably. A fresh random part each epoch "
-            "(RS2: `Dynamic(method='rs2')`) usually wins there.",
-        )
-    if keep < 0.5:
-        return (
-            "coverage",
-            "auto" if noise_cut is None else noise_cut,
-            f"auto: coverage, because keep={keep:g} is below 0.5, where hard "
-            "examples alone train worse than random ones. Compare with "
-            "random.",
-        )
-    cut = f", after a noise cut of {noise_cut}" if noise_cut else ""
-    return (
-        "hard",
-        noise_cut,
-        f"auto: hard{cut}, because keep={keep:g} is at least 0.5 and "
-        f"{num_kept:,} examples are enough. With mislabeled examples pass "
-        "`noise_cut`.",
-    )
-
-
 def _highest(scores, keep, num_kept, noise_cut) -> np.ndarray:
     """Marks the part of the highest scores that the noise cut drops."""
-    share = max(0.0, 0.4 - keep) if noise_cut == "auto" else noise_cut or 0.0
+    share = cut_of(keep, noise_cut)
     num = min(whole(share * len(scores)), len(scores) - num_kept)
     is_cut = np.zeros(len(scores), bool)
     is_cut[_scores.top_k(scores, num)] = True

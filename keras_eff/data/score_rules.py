@@ -1,6 +1,7 @@
 """Scores of predictions by name, and what each of them asks for."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,17 +24,23 @@ class Rule:
             `(members, batch, classes)`.
         needs_labels: bool.
         needs_probabilities: bool.
+        suspect_above: float, scores above it contradict their label, or
+            `None`.
     """
 
     function: Callable[..., Any]
     over: str = "each"
     needs_labels: bool = False
     needs_probabilities: bool = True
+    suspect_above: float | None = None
 
 
 RULES = {
-    "el2n": Rule(scores.el2n, needs_labels=True),
-    "loss": Rule(scores.loss, needs_labels=True),
+    # Another class is far likelier; the label has less than a tenth. On
+    # Fashion-MNIST with 0, 10, 20 and 40 % of wrong labels these are 5, 14, 22
+    # and 36 %, and 3, 12, 21 and 39 % (three models of two epochs).
+    "el2n": Rule(scores.el2n, needs_labels=True, suspect_above=1.0),
+    "loss": Rule(scores.loss, needs_labels=True, suspect_above=math.log(10)),
     "entropy": Rule(scores.entropy, over="mean"),
     "margin": Rule(scores.margin, over="mean"),
     "bald": Rule(scores.bald, over="stack"),

@@ -84,7 +84,11 @@ class Task:
             cache = ScoreCache(cache_dir, key)
             values, seconds = cache.load() or _timed(score_all, batches, cache)
         cost = cost_of(self._models_and_passes(), len(values), seconds)
-        return ExampleScores(values, prints.result(), cost)
+        suspects = None
+        rule = RULES.get(self._name)
+        if rule is not None and rule.suspect_above is not None:
+            suspects = float((values > rule.suspect_above).mean())
+        return ExampleScores(values, prints.result(), cost, suspects)
 
     def _encoders(self) -> list[keras.Model | None]:
         return [encoder_of(m, self.layer) for m in self.members or [None]]

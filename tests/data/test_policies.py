@@ -4,6 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from keras_eff.data import ExampleScores
 from keras_eff.data import select
 from keras_eff.data.policy_ranks import quota
 from keras_eff.savings import Saving
@@ -293,7 +294,36 @@ def test_auto_chooses_by_size_and_keep_and_says_why(num, keep, prefer, word):
 def test_auto_cuts_noise_before_it_takes_hard_ones():
     kept = select(np.arange(2000), 0.5, "auto", noise_cut=0.2)
     assert kept.ids.tolist() == list(range(600, 1600))
-    assert "after a noise cut of 0.2" in kept.reason
+    assert "after a noise cut of 20%" in kept.reason
+
+
+def scored(suspects, num=2000):
+    return ExampleScores(np.arange(num), suspects=suspects)
+
+
+def test_auto_cuts_as_many_labels_as_the_models_contradict():
+    kept = select(scored(0.3), 0.5, "auto")
+    assert kept.ids.tolist() == list(range(400, 1400))
+    assert "30% (the models contradict 30% of the labels)" in kept.reason
+    # Not beyond what can be dropped; not without suspicion, or when told.
+    most = select(scored(0.9), 0.5, "auto")
+    assert most.ids.tolist() == list(range(1000))
+    for free in (
+        select(scored(0.1), 0.5, "auto"),
+        select(scored(None), 0.5, "auto"),
+        select(scored(0.3), 0.5, "auto", noise_cut=0),
+        select(scored(0.3), 0.5, "hard"),
+        select(scored(0.3)[:2000], 0.5, "auto"),
+    ):
+        assert free.ids.tolist() == list(range(1000, 2000))
+
+
+def test_auto_cuts_the_larger_part_below_half():
+    kept = select(scored(0.3), 0.3, "auto", seed=0)
+    assert kept.prefer == "coverage"
+    assert kept.ids.max() < 1400
+    usual = select(scored(0.05), 0.3, "auto", seed=0)
+    assert 1400 < usual.ids.max() < 1800  # 0.4 - keep
 
 
 def test_weights_say_how_many_of_its_class_an_example_stands_for():

@@ -814,3 +814,20 @@ def test_other_passes_are_cached_too(tmp_path, by):
     np.testing.assert_array_equal(first, again)
     assert len(list(tmp_path.iterdir())) == 1
     assert first.cost == again.cost  # the seconds of the first
+
+
+@pytest.mark.parametrize(("by", "above"), [("el2n", 1.0), ("loss", np.log(10))])
+def test_contradicted_labels_are_suspects(by, above):
+    """Three of ten labels are wrong where the model is sure."""
+    x = np.eye(3, dtype="float32")[np.arange(10) % 3]
+    y = np.arange(10) % 3
+    y[:3] = (y[:3] + 1) % 3
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Softmax(name="out")]
+    )
+    sure = score((9 * x, y), by=by, model=model, verbose=0)
+    assert sure.suspects == pytest.approx(0.3)
+    assert (np.asarray(sure) > above).sum() == 3
+    unsure = score((0.1 * x, y), by=by, model=model, verbose=0)
+    assert unsure.suspects == 0
+    assert score((x, y), by="margin", model=model, verbose=0).suspects is None
