@@ -19,7 +19,7 @@ import keras_eff as ke
 from keras_eff import datasets
 
 # (images, epochs, batch size, proxies, epochs of each)
-SIZES = {"mlp": (60_000, 6, 128, 3, 2), "cnn": (20_000, 6, 128, 3, 2)}
+SIZES = {"mlp": (60_000, 6, 128, 3, 2), "cnn": (12_000, 6, 128, 3, 2)}
 
 
 def mlp():
