@@ -54,7 +54,7 @@ proxy.compile("adam", "sparse_categorical_crossentropy")
 proxy_ledger = ke.callbacks.SavingsLedger(verbose=0)
 proxy.fit(x_train, y_train, epochs=3, callbacks=[proxy_ledger], verbose=0)
 scores = ke.data.score((x_train, y_train), by="el2n", model=proxy, verbose=0)
-cost = proxy_ledger.cost("pruning")  # without the one pass of `score`
+cost = proxy_ledger.cost("pruning")  # `scores` bring their own
 kept = ke.data.select(scores, keep=0.8, labels=y_train, cost=cost)
 x_train, y_train = ke.data.prune(kept)((x_train, y_train))
 ledger = ke.callbacks.SavingsLedger(sources=[kept])

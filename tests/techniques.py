@@ -184,23 +184,43 @@ def _sparsity_schedule(x, y):
     return ke.callbacks.SparsitySchedule(layers=[layer]), {"x": x, "y": y}
 
 
+def _dynamic(x, y):
+    dynamic = ke.data.Dynamic((x, y), method="rs2", batch_size=2)
+    return dynamic, {"x": dynamic.dataset, "shuffle": False}
+
+
+def _training_dynamics(x, y):
+    labels = (y > 0).astype(int)
+    dynamics = ke.data.TrainingDynamics((x, labels), from_logits=True)
+    return dynamics, {"x": x, "y": y}
+
+
 CALLBACKS = {
     "BatchSizeSchedule": FitSetting(_batch_size_schedule),
     "BatchSizeSchedule, accumulating": FitSetting(_accumulating_schedule),
+    "Dynamic": FitSetting(_dynamic),
     "GradientNoiseScale": FitSetting(_gradient_noise_scale),
     "SavingsLedger": FitSetting(_savings_ledger),
     "SparsitySchedule": FitSetting(_sparsity_schedule),
+    "TrainingDynamics": FitSetting(_training_dynamics),
 }
 
 
-def _trained_schedule():
-    schedule, data = _batch_size_schedule(
+def _trained(setting):
+    callback, data = setting(
         np.ones((10, 2), "float32"), np.ones((10, 1), "float32")
     )
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    model.fit(**data, epochs=3, callbacks=[schedule], verbose=0)
-    return schedule
+    model.fit(**data, epochs=3, callbacks=[callback], verbose=0)
+    return callback
+
+
+def _used_filter():
+    x = np.arange(10.0)
+    kept = ke.data.Filter({"size": lambda x: x}, keep=0.5).fit(x)
+    kept.mask(x)
+    return kept
 
 
 def _built(layer, input_shape):
@@ -217,6 +237,8 @@ SOURCES = {
     "SparseEinsumDense": lambda: _built(
         ke.layers.SparseEinsumDense("abc,cd->abd", (None, 3)), (5, 4)
     ),
-    "BatchSizeSchedule": _trained_schedule,
+    "BatchSizeSchedule": lambda: _trained(_batch_size_schedule),
+    "Dynamic": lambda: _trained(_dynamic),
+    "Filter": _used_filter,
     "Selection": lambda: ke.data.select([0.1, 0.3, 0.2], keep=0.7),
 }
