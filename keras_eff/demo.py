@@ -6,7 +6,6 @@ Reads from top to bottom: two models, three recipes, the loop.
 import dataclasses
 import functools
 import pathlib
-import time
 from collections.abc import Callable
 
 import keras
@@ -15,12 +14,10 @@ import rich.progress
 
 from keras_eff import callbacks
 from keras_eff import data as eff_data
-from keras_eff import flops
 from keras_eff import layers
 from keras_eff import schedules
 from keras_eff.datasets import Data
 from keras_eff.demo_table import Result
-from keras_eff.savings import Saving
 
 EPOCHS = {"digits": 20, "fashion-mnist": 12}
 UNITS, PROXY_UNITS = 128, 64
@@ -155,20 +152,9 @@ def select_hard(task: Task) -> eff_data.Selection:
         callbacks=[ledger],
         verbose=0,
     )
-    started = time.perf_counter()
     scores = eff_data.score((x, y), by="el2n", model=proxy, verbose=0)
-    seconds = time.perf_counter() - started
-    executed = len(y) * flops.count(proxy).executed_forward
-    scoring = [
-        Saving("pruning", "seconds", 0, seconds, measured=True),
-        Saving("pruning", "flops_theoretical", 0, executed, measured=False),
-        Saving("pruning", "flops_executed", 0, executed, measured=False),
-    ]
     return eff_data.select(
-        scores,
-        task.sizes.keep,
-        labels=y,
-        cost=[*ledger.cost("pruning"), *scoring],
+        scores, task.sizes.keep, labels=y, cost=ledger.cost("pruning")
     )
 
 
