@@ -129,8 +129,9 @@ def prune(
 ) -> None:
     """Compare pruned training data with all and with random ones.
 
-    DATA is an .npz file with arrays `x` and `y`, whole numbers; `x_val` and
-    `y_val` if there are any, otherwise a fifth of each class is held out.
+    DATA is an .npz file with arrays `x` and `y`, whole numbers, and `x_val`
+    and `y_val` if there are any, otherwise a fifth of each class is held out;
+    or a .tfrecord file of examples with features `x` and `y`.
     """
     if out is not None and out.exists():
         raise click.ClickException(

@@ -18,7 +18,9 @@ def compare(
     """Compares pruned training data with all and with random ones.
 
     Args:
-        data: `.npz` file with `x`, `y`, and, as a pair, `x_val` and `y_val`.
+        data: `.npz` file with `x`, `y`, and, as a pair, `x_val` and `y_val`;
+            or `.tfrecord` file of `tf.train.Example`s, each with a feature
+            `x`, numbers or one encoded image, and a feature `y`, an integer.
         model_path: `.keras` file of a compiled classifier. Each training
             starts from newly drawn weights.
         **settings: further arguments of `keras_eff.data.compare`.
@@ -27,13 +29,16 @@ def compare(
         ValueError: if arrays are missing or not of one length, or the model
             is not compiled.
     """
-    train, validation = _arrays_of(data)
     model = keras.saving.load_model(model_path)
     if not model.compiled:
         raise ValueError(
             "The model must be compiled: its optimizer and loss train it. "
             f"Received: {str(model_path)!r}, saved without `compile`"
         )
+    if data.suffix == ".tfrecord":
+        train, validation = _split(*_records_of(data, model))
+    else:
+        train, validation = _arrays_of(data)
 
     def model_fn() -> keras.Model:
         fresh = keras.models.clone_model(model)
@@ -62,6 +67,42 @@ def _arrays_of(path: pathlib.Path):
     if "x_val" in names:
         return (arrays["x"], arrays["y"]), (arrays["x_val"], arrays["y_val"])
     return _split(arrays["x"], arrays["y"])
+
+
+def _records_of(path: pathlib.Path, model: keras.Model):
+    """Returns all examples of a file of records, as arrays."""
+    import tensorflow as tf
+
+    records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    if not records:
+        raise ValueError(
+            f"The data file must have examples. Received: {str(path)!r}, empty"
+        )
+    first = tf.train.Example.FromString(records[0]).features.feature
+    kinds = {
+        name: (first[name].WhichOneof("kind") if name in first else None)
+        for name in ("x", "y")
+    }
+    if kinds["x"] is None or kinds["y"] != "int64_list":
+        raise ValueError(
+            "The records must have a feature `x` and an integer feature `y`. "
+            f"Received: {kinds}, features {sorted(first)}"
+        )
+    dtypes = {"float_list": tf.float32, "int64_list": tf.int64}
+    length = len(getattr(first["x"], kinds["x"]).value)
+    parsed = tf.io.parse_example(
+        records,
+        {
+            "x": tf.io.FixedLenFeature(
+                (length,), dtypes.get(kinds["x"], tf.string)
+            ),
+            "y": tf.io.FixedLenFeature((), tf.int64),
+        },
+    )
+    x = parsed["x"].numpy()
+    if kinds["x"] == "bytes_list":
+        x = np.stack([tf.io.decode_image(image).numpy() for image in x[:, 0]])
+    return x.reshape(-1, *model.input_shape[1:]), parsed["y"].numpy()
 
 
 def _split(x, y):

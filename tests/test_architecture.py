@@ -77,6 +77,7 @@ MAY_IMPORT_TENSORFLOW = (
     "device_memory",
     "layers.pull_back",
     "optimizers.",
+    "prune_files",
 )
 LIGHT = {"matplotlib", "codecarbon", "sklearn", "jax", "apache_beam"}
 

@@ -5,6 +5,7 @@ import click.testing
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_eff import cli
 from keras_eff import prune_files
@@ -61,6 +62,86 @@ def test_each_training_starts_from_new_weights(files):
     assert [row.runs for row in found[0].rows] == [
         row.runs for row in found[1].rows
     ]
+
+
+def records(path, rows):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for features in rows:
+            feature = {name: tf.train.Feature(**f) for name, f in features}
+            example = tf.train.Example(
+                features=tf.train.Features(feature=feature)
+            )
+            writer.write(example.SerializeToString())
+
+
+def numbers(values):
+    return {"float_list": tf.train.FloatList(value=values)}
+
+
+def whole(value):
+    return {"int64_list": tf.train.Int64List(value=[value])}
+
+
+def test_records_are_read_like_arrays(files):
+    arrays = np.load(files / "data.npz")
+    rows = zip(arrays["x"], arrays["y"], strict=True)
+    path = files / "data.tfrecord"
+    records(path, [[("x", numbers(x)), ("y", whole(y))] for x, y in rows])
+    found = [
+        prune_files.compare(files / name, files / "model.keras", **SMALL)
+        for name in ("data.npz", "data.tfrecord")
+    ]
+    assert [row.runs for row in found[0].rows] == [
+        row.runs for row in found[1].rows
+    ]
+
+
+def test_records_may_hold_images(files):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 255, (40, 4, 4, 3), dtype=np.uint8)
+    pngs = [tf.io.encode_png(image).numpy() for image in images]
+    path = files / "images.tfrecord"
+    records(
+        path,
+        [
+            [
+                ("x", {"bytes_list": tf.train.BytesList(value=[png])}),
+                ("y", whole(i % 2)),
+            ]
+            for i, png in enumerate(pngs)
+        ],
+    )
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.save(files / "images.keras")
+    found = prune_files.compare(path, files / "images.keras", **SMALL)
+    assert found.num_examples == 32
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "empty"),
+        ([[("y", whole(1))]], "{'x': None, 'y': 'int64_list'}"),
+        (
+            [[("x", numbers([1, 2, 3])), ("y", numbers([1]))]],
+            "'y': 'float_list'}, features ['x', 'y']",
+        ),
+    ],
+)
+def test_records_that_do_not_fit_are_named(files, rows, message):
+    records(files / "bad.tfrecord", rows)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        prune_files.compare(
+            files / "bad.tfrecord", files / "model.keras", **SMALL
+        )
 
 
 def test_given_validation_data_are_used(files):
