@@ -61,7 +61,9 @@ def select(
     |---------------------|--------------------------------------------------|
     | below 500 examples  | `"random"`                                       |
     | `keep <= 0.2`       | `"random"`; a fresh part each epoch is better    |
-    | `0.2 < keep < 0.5`  | `"coverage"`, with `noise_cut="auto"` if `None`  |
+    | `0.2 < keep < 0.5`  | `"coverage"`, with `noise_cut="auto"` if `None`; |
+    |                     | `"hard"` with `temperature=1` where most scores  |
+    |                     | lie in the upper half of their range             |
     | `keep >= 0.5`       | `"hard"`, after the noise cut                    |
 
     With `noise_cut=None` and scores from labels (`"el2n"` or `"loss"`, with
@@ -130,7 +132,9 @@ def select(
     reason = None
     if prefer == "auto":
         suspects = getattr(given, "suspects", None) or 0.0
-        prefer, noise_cut, reason = advice(num_kept, keep, noise_cut, suspects)
+        prefer, noise_cut, temperature, reason = advice(
+            num_kept, keep, noise_cut, suspects, policy_ranks.are_high(scores)
+        )
     classes = _classes(labels)
     is_cut = _highest(scores, keep, num_kept, noise_cut)
     generator = np.random.default_rng(seed)

@@ -11,23 +11,27 @@ def advice(
     keep: float,
     noise_cut: float | str | None,
     suspects: float = 0.0,
-) -> tuple[str, float | None, str]:
-    """Returns a policy, its noise cut, and the reason in words.
+    are_high: bool = False,
+) -> tuple[str, float | None, float, str]:
+    """Returns a policy, its noise cut, its temperature, and why in words.
 
     Args:
         num_kept: integer, examples to keep.
         keep: float, fraction to keep.
         noise_cut: float, `"auto"`, or `None` if it was not asked for.
         suspects: float, part of the labels that the models contradict.
+        are_high: bool, whether most scores lie in the upper half of their
+            range: even shares of it would favour the rare easy examples.
 
     Example:
-    >>> advice(9_000, 0.7, None, suspects=0.22)[:2]
-    ('hard', 0.22)
+    >>> advice(9_000, 0.7, None, suspects=0.22)[:3]
+    ('hard', 0.22, 0.0)
     """
     if num_kept < FEW_EXAMPLES:
         return (
             "random",
             None,
+            0.0,
             f"auto: random, because {num_kept} examples are few (below "
             f"{FEW_EXAMPLES}): hard ones alone would leave the common cases "
             "out.",
@@ -36,15 +40,26 @@ def advice(
         return (
             "random",
             None,
+            0.0,
             f"auto: random, because keep={keep:g} is at most {LITTLE}, where "
             "no score is known to win reliably. A fresh random part each epoch "
             "(RS2: `Dynamic(method='rs2')`) usually wins there.",
         )
     cut, words = _cut(keep, noise_cut, suspects)
+    if keep < PLENTY and are_high:
+        return (
+            "hard",
+            cut or None,
+            1.0,
+            f"auto: hard with temperature 1{words}, because keep={keep:g} is "
+            f"below {PLENTY}, where hard examples alone train worse than "
+            "random ones, and most scores are high. Compare with random.",
+        )
     if keep < PLENTY:
         return (
             "coverage",
             cut,
+            0.0,
             f"auto: coverage{words}, because keep={keep:g} is below {PLENTY}, "
             "where hard examples alone train worse than random ones. Compare "
             "with random.",
@@ -52,6 +67,7 @@ def advice(
     return (
         "hard",
         cut or None,
+        0.0,
         f"auto: hard{words}, because keep={keep:g} is at least {PLENTY} and "
         f"{num_kept:,} examples are enough.",
     )

@@ -133,3 +133,13 @@ def _first(groups, quotas, draw) -> np.ndarray:
         members = np.flatnonzero(groups == group)
         rank[members[_scores.top_k(draw[members], int(num))]] += 1
     return rank
+
+
+def are_high(scores: np.ndarray) -> bool:
+    """Returns whether most scores lie in the upper half of their range.
+
+    Args:
+        scores: array of shape `(n,)`.
+    """
+    values = finite(scores)
+    return bool(np.median(values) > (values.min() + values.max()) / 2)

@@ -275,7 +275,7 @@ def test_temperature_keeps_the_floors_and_is_told():
     ],
 )
 def test_auto_chooses_by_size_and_keep_and_says_why(num, keep, prefer, word):
-    scores = np.random.default_rng(0).random(num)
+    scores = np.random.default_rng(0).exponential(size=num)
     kept = select(scores, keep, "auto", seed=0)
     assert kept.prefer == prefer
     assert kept.reason.startswith(f"auto: {prefer}")
@@ -291,6 +291,21 @@ def test_auto_chooses_by_size_and_keep_and_says_why(num, keep, prefer, word):
     assert again.reason is None
 
 
+def test_auto_takes_hard_ones_by_chance_where_most_scores_are_high():
+    low = np.random.default_rng(0).exponential(size=4000)
+    kept = select(-low, 0.3, "auto", seed=0)
+    assert kept.prefer == "hard"
+    assert kept.reason.startswith("auto: hard with temperature 1, after")
+    again = select(-low, 0.3, "hard", seed=0, temperature=1.0, noise_cut="auto")
+    assert kept.ids.tolist() == again.ids.tolist()
+    assert kept.settings == again.settings
+    # Neither hard alone nor random: the mean lies between.
+    hard = select(-low, 0.3, noise_cut="auto")
+    means = [(-low)[s.ids].mean() for s in (hard, kept)]
+    assert means[0] > means[1] > (-low).mean()
+    assert select(low, 0.3, "auto", seed=0).prefer == "coverage"
+
+
 def test_auto_cuts_noise_before_it_takes_hard_ones():
     kept = select(np.arange(2000), 0.5, "auto", noise_cut=0.2)
     assert kept.ids.tolist() == list(range(600, 1600))
@@ -298,7 +313,7 @@ def test_auto_cuts_noise_before_it_takes_hard_ones():
 
 
 def scored(suspects, num=2000):
-    return ExampleScores(np.arange(num), suspects=suspects)
+    return ExampleScores(np.arange(num), suspects=suspects)  # evenly spread
 
 
 def test_auto_cuts_as_many_labels_as_the_models_contradict():
