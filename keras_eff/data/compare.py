@@ -161,8 +161,7 @@ class _Trainer:
         for keep in keeps:
             yield "random", keep, self.run(self._random(keep, seed), seed)
             yield "rs2", keep, self._run_rs2(keep, seed)
-            fewer = max(1, round(keep * self.epochs))
-            run = self.run(everything, seed, fewer)
+            run = self.run(everything, seed, keep * self.epochs)
             yield "full, as many updates", keep, run
 
     def pruned(self, scored, policies, keeps, seed, cost) -> Iterator[Any]:
@@ -215,14 +214,23 @@ class _Trainer:
         return [self.y == label for label in np.unique(self.y)]
 
     def _fit(self, model, ids, epochs) -> None:
-        x = keras.tree.map_structure(lambda leaf: np.asarray(leaf)[ids], self.x)
-        model.fit(
-            x,
-            self.y[ids],
-            batch_size=self.batch_size,
-            epochs=epochs,
-            verbose=0,
-        )
+        """Trains some epochs, and a part of one on a random part."""
+        whole, part = divmod(epochs, 1)
+        rest = np.random.default_rng(0).permutation(ids)[
+            : round(part * len(ids))
+        ]
+        for chosen, times in ((ids, int(whole)), (rest, 1)):
+            if times and len(chosen):
+                x = keras.tree.map_structure(
+                    lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], self.x
+                )
+                model.fit(
+                    x,
+                    self.y[chosen],
+                    batch_size=self.batch_size,
+                    epochs=times,
+                    verbose=0,
+                )
 
     def _look_at(self, model, labels, cost) -> Run:
         x, y = self.validation

@@ -9,7 +9,7 @@ import rich.console
 
 from keras_eff.data import compare
 
-KEEP, EPOCHS, BATCH = 0.25, 4, 8
+KEEP, EPOCHS, BATCH = 0.25, 3, 8
 
 
 def blobs(num=128, seed=0):
