@@ -58,14 +58,14 @@ def classifier(stack):
     return model
 
 
-def prototype(proxies, x, y):
+def prototype(proxies, x, y, seed):
     """Far from the centroids of the first proxy's embedding."""
     return ke.data.score(
         (x, y),
         by="prototype_distance",
         model=proxies[0],
         num_clusters=100,
-        seed=0,
+        seed=seed,
         verbose=0,
     )
 

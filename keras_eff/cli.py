@@ -11,7 +11,7 @@ import rich
 from keras_eff import demo as recipes
 from keras_eff import demo_table
 from keras_eff import prune_files
-from keras_eff.data.policy_arguments import PREFERENCES
+from keras_eff.data.compare import POLICIES
 from keras_eff.datasets import LOADERS
 
 
@@ -96,12 +96,13 @@ def demo(data: str, epochs: int | None, seeds: int, out: pathlib.Path) -> None:
 @click.option(
     "--prefer",
     "policies",
-    type=click.Choice(PREFERENCES),
+    type=click.Choice(POLICIES),
     multiple=True,
     default=("hard", "auto"),
     show_default=True,
     help="Policy of `keras_eff.data.select`; may be given several times.",
 )
+@click.option("--from-logits", is_flag=True, help="The model returns logits.")
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
@@ -137,6 +138,8 @@ def prune(
         raise click.ClickException(
             f"Nothing is overwritten: {out} exists. Name another file."
         )
+    if out is not None and not out.parent.is_dir():
+        raise click.ClickException(f"There is no folder {out.parent}.")
     try:
         comparison = prune_files.compare(data, model_path, **settings)
     except ValueError as error:

@@ -243,6 +243,7 @@ def test_every_source_file_has_a_test_file():
         "epoch_counts": "savings_ledger",
         "example_hash": "fingerprint",
         "flops_account": "savings_ledger",
+        "filter_members": "filters",
         "filter_report": "filters",
         "flop_records": "flops",
         "gather": "convert_sparsity",

@@ -49,8 +49,8 @@ def query(
             takes the highest scores, without diversity. Defaults to `None`.
         candidates: integer >= 1, times `n`, how many of the highest scores
             diversity chooses among. Defaults to `10`.
-        seed: integer for random choice and k-means++. `None` takes fresh
-            randomness. Defaults to `None`.
+        seed: integer for all that is random: scores, dropout, k-means++.
+            `None` takes fresh randomness. Defaults to `None`.
         **arguments: other arguments of `score`.
 
     Returns:
@@ -75,16 +75,20 @@ def query(
     Reference:
     - [Arthur and Vassilvitskii, 2007](https://dl.acm.org/doi/10.5555/1283383.1283494)
     """
-    if by == "random":
-        arguments = {"seed": seed, **arguments}
-    scores = score(pool, by=by, model=model, **arguments)
+    scores = score(pool, by=by, model=model, seed=seed, **arguments)
     _check(n, candidates, embeddings, len(scores))
     if embeddings is None or by == "random":
         ids = top_k(scores, n)
     else:
         best = top_k(scores, min(candidates * n, len(scores)))
         ids = best[_far_apart(embeddings, best, n, seed)]
-    return Selection(np.sort(ids), len(scores), "query", cost=scores.cost)
+    return Selection(
+        np.sort(ids),
+        len(scores),
+        "query",
+        cost=scores.cost,
+        fingerprint=scores.fingerprint,
+    )
 
 
 def _far_apart(embeddings, ids, n, seed) -> np.ndarray:

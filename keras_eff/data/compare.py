@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import math
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -14,12 +15,15 @@ import numpy as np
 from keras_eff.data.comparison import Comparison
 from keras_eff.data.comparison import Row
 from keras_eff.data.comparison import Run
-from keras_eff.data.dynamic import Dynamic
 from keras_eff.data.policies import select
+from keras_eff.data.policies import whole
+from keras_eff.data.policy_arguments import PREFERENCES
+from keras_eff.data.scoring import NAMES
 from keras_eff.data.scoring import score
-from keras_eff.scores import random
 
-Scorer = Callable[[Sequence[keras.Model], Any, Any], np.ndarray]
+Scorer = Callable[[Sequence[keras.Model], Any, Any, int], np.ndarray]
+# Those that need more than scores and labels are left out.
+POLICIES = tuple(name for name in PREFERENCES if name != "quota")
 _FORWARD = 1 / 3  # of a training step: forward, and twice that backward
 
 
@@ -35,6 +39,7 @@ def compare(
     batch_size: int = 64,
     proxies: int = 3,
     proxy_epochs: int = 2,
+    from_logits: bool = False,
     verbose: str | int = "auto",
 ) -> Comparison:
     """Trains on pruned data and on every baseline, and says which won.
@@ -53,7 +58,7 @@ def compare(
         model_fn: function that returns a new, compiled classifier.
         keeps: fractions kept, in `(0, 1)`. Defaults to `(0.5, 0.3, 0.1)`.
         scorers: names for `score`, or dictionary of name to such a name or to
-            a function `(proxies, x, y) -> scores`. Defaults to
+            a function `(proxies, x, y, seed) -> scores`. Defaults to
             `("el2n", "bald")`.
         policies: values of `prefer` of `select`. Defaults to
             `("hard", "auto")`.
@@ -63,6 +68,8 @@ def compare(
         proxies: integer, models that score. Defaults to `3`.
         proxy_epochs: integer, epochs that each of them trains on all data.
             Defaults to `2`.
+        from_logits: bool, whether the model returns logits. Defaults to
+            `False`.
         verbose: `"auto"`, `0` or `1`: progress bar. Defaults to `"auto"`.
 
     Returns:
@@ -107,17 +114,31 @@ def compare(
                 f"Received: keep={keep}, {len(y)} examples, batch_size="
                 f"{batch_size}"
             )
-    trainer = _Trainer(model_fn, (x, y), validation, epochs, batch_size)
+    _check_names(scorers, policies)
+    trainer = _Trainer(
+        model_fn, (x, y), validation, epochs, batch_size, from_logits
+    )
     arms_a_seed = 1 + len(keeps) * (3 + len(scorers) * len(policies))
     progress = keras.utils.Progbar(
         len(seeds) * arms_a_seed, verbose=1 if verbose == "auto" else verbose
     )
     runs: dict[tuple[str, float], list[Run]] = collections.defaultdict(list)
     for seed in seeds:
-        keras.utils.set_random_seed(seed)
-        models = trainer.proxies(proxies, proxy_epochs)
+        models = trainer.proxies(proxies, proxy_epochs, seed)
         cost = proxies * (proxy_epochs + _FORWARD)
-        scored = {n: _scores(by, models, x, y) for n, by in scorers.items()}
+        scored = {
+            name: by(models, x, y, seed)
+            if callable(by)
+            else score(
+                (x, y),
+                by=by,
+                model=models,
+                from_logits=from_logits,
+                seed=seed,
+                verbose=0,
+            )
+            for name, by in scorers.items()
+        }
         arms = itertools.chain(
             trainer.baselines(keeps, seed),
             trainer.pruned(scored, policies, keeps, seed, cost),
@@ -133,122 +154,137 @@ def _by_keep(row: Row) -> float:
     return -row.keep
 
 
-def _scores(by: str | Scorer, models, x, y) -> np.ndarray:
-    if callable(by):
-        return by(models, x, y)
-    return score((x, y), by=by, model=models, verbose=0)
+def _check_names(scorers: Mapping[str, Any], policies: Sequence[str]) -> None:
+    for by in scorers.values():
+        if not callable(by) and by not in NAMES:
+            raise ValueError(
+                f"Argument `scorers` must hold some of {NAMES} or functions. "
+                f"Received: {by!r}"
+            )
+    for policy in policies:
+        if policy not in POLICIES:
+            raise ValueError(
+                f"Argument `policies` must hold some of {POLICIES}. Received: "
+                f"{policy!r}"
+            )
 
 
 class _Trainer:
     """Trains a new model on some examples and looks at the validation set."""
 
-    def __init__(self, model_fn, dataset, validation, epochs, batch_size):
+    def __init__(
+        self, model_fn, dataset, validation, epochs, batch_size, from_logits
+    ):
         self.model_fn = model_fn
         self.x, self.y = dataset
         self.validation = validation
         self.epochs = epochs
         self.batch_size = batch_size
+        self.from_logits = from_logits
 
-    def proxies(self, count: int, epochs: int) -> list[keras.Model]:
+    def proxies(self, count: int, epochs: int, seed: int) -> list[keras.Model]:
+        keras.utils.set_random_seed(seed)
         models = [self.model_fn() for _ in range(count)]
+        generator = np.random.default_rng(seed)
         for model in models:
-            self._fit(model, np.arange(len(self.y)), epochs)
+            parts = [generator.permutation(len(self.y)) for _ in range(epochs)]
+            self._fit(model, parts)
         return models
 
     def baselines(self, keeps, seed) -> Iterator[tuple[str, float, Run]]:
         everything = np.arange(len(self.y))
-        yield "full", 1.0, self.run(everything, seed)
+        yield "full", 1.0, self.run(self._shuffled(everything, seed), seed)
         for keep in keeps:
-            yield "random", keep, self.run(self._random(keep, seed), seed)
-            yield "rs2", keep, self._run_rs2(keep, seed)
-            run = self.run(everything, seed, keep * self.epochs)
-            yield "full, as many updates", keep, run
+            size = whole(keep * len(self.y))
+            random = self._random(keep, seed)
+            yield "random", keep, self.run(self._shuffled(random, seed), seed)
+            for method, parts in (
+                ("rs2", self._fresh(size, seed)),
+                ("full, as many updates", self._run_through(size, seed)),
+            ):
+                yield method, keep, self.run(parts, seed, labels=self.y)
 
     def pruned(self, scored, policies, keeps, seed, cost) -> Iterator[Any]:
         for keep, (name, scores), policy in itertools.product(
             keeps, scored.items(), policies
         ):
             kept = select(scores, keep, policy, labels=self.y, seed=seed)
-            yield f"{name}, {policy}", keep, self.run(kept.ids, seed, cost=cost)
+            run = self.run(self._shuffled(kept.ids, seed), seed, cost=cost)
+            yield f"{name}, {policy}", keep, run
 
-    def run(self, ids, seed, epochs=None, cost=0.0) -> Run:
+    def run(self, parts, seed, labels=None, cost=0.0) -> Run:
+        """Trains on one part of the data after the other."""
         keras.utils.set_random_seed(seed)
         model = self.model_fn()
-        self._fit(model, ids, epochs or self.epochs)
-        return self._look_at(model, self.y[ids], cost)
+        parts = list(parts)
+        self._fit(model, parts)
+        kept = self.y[parts[0]] if labels is None else labels
+        return self._look_at(model, kept, cost)
 
-    def _run_rs2(self, keep, seed) -> Run:
-        keras.utils.set_random_seed(seed)
-        model = self.model_fn()
-        fresh = Dynamic(
-            (self.x, self.y),
-            keep,
-            method="rs2",
-            batch_size=self.batch_size,
-            anneal=0.0,
-            seed=seed,
-        )
-        model.fit(
-            fresh.dataset,
-            epochs=self.epochs,
-            callbacks=[fresh],
-            shuffle=False,
-            verbose=0,
-        )
-        return self._look_at(model, self.y, 0.0)
+    def _fit(self, model, parts) -> None:
+        for ids in parts:
+            x = keras.tree.map_structure(
+                lambda leaf, ids=ids: np.asarray(leaf)[ids], self.x
+            )
+            model.fit(
+                x,
+                self.y[ids],
+                batch_size=self.batch_size,
+                shuffle=False,
+                verbose=0,
+            )
+
+    def _shuffled(self, ids, seed) -> Iterator[np.ndarray]:
+        generator = np.random.default_rng(seed)
+        for _ in range(self.epochs):
+            yield generator.permutation(ids)
+
+    def _fresh(self, size, seed) -> Iterator[np.ndarray]:
+        """Yields another random part each epoch (RS2)."""
+        generator = np.random.default_rng(seed)
+        for _ in range(self.epochs):
+            yield generator.permutation(len(self.y))[:size]
+
+    def _run_through(self, size, seed) -> Iterator[np.ndarray]:
+        """Yields as many examples an epoch, of all data in turn."""
+        generator = np.random.default_rng(seed)
+        order = np.empty(0, np.int64)
+        for _ in range(self.epochs):
+            while len(order) < size:
+                order = np.append(order, generator.permutation(len(self.y)))
+            yield order[:size]
+            order = order[size:]
 
     def _random(self, keep, seed) -> np.ndarray:
         """Returns as much of each class as there is of all."""
-        scores = random(len(self.y), seed)
-        return np.sort(
-            np.concatenate(
-                [
-                    members[np.argsort(scores[members])][: round(keep * size)]
-                    for members in map(np.flatnonzero, self._classes())
-                    if (size := len(members))
-                ]
-            )
-        )
-
-    def _classes(self):
-        return [self.y == label for label in np.unique(self.y)]
-
-    def _fit(self, model, ids, epochs) -> None:
-        """Trains some epochs, and a part of one on a random part."""
-        whole, part = divmod(epochs, 1)
-        rest = np.random.default_rng(0).permutation(ids)[
-            : round(part * len(ids))
-        ]
-        for chosen, times in ((ids, int(whole)), (rest, 1)):
-            if times and len(chosen):
-                x = keras.tree.map_structure(
-                    lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], self.x
-                )
-                model.fit(
-                    x,
-                    self.y[chosen],
-                    batch_size=self.batch_size,
-                    epochs=times,
-                    verbose=0,
-                )
+        recall = dict.fromkeys(np.unique(self.y).tolist(), 0.0)
+        return select(
+            np.zeros(len(self.y)),
+            keep,
+            "quota",
+            labels=self.y,
+            recall=recall,
+            min_per_class_share=0.0,
+            seed=seed,
+        ).ids
 
     def _look_at(self, model, labels, cost) -> Run:
         x, y = self.validation
         predictions = model.predict(x, batch_size=256, verbose=0)
-        found = _classes_of(predictions)
+        found = _classes_of(predictions, self.from_logits)
         y = np.asarray(y)
         recalls = [(found[y == c] == c).mean() for c in np.unique(y)]
-        counts = np.unique(labels, return_counts=True)[1]
+        counts = [(labels == c).sum() for c in np.unique(self.y)]
         return Run(
             accuracy=float((found == y).mean()),
             worst_class=float(min(recalls)),
-            imbalance=float(counts.max() / counts.min()),
+            imbalance=max(counts) / min(counts) if min(counts) else math.inf,
             updates=int(model.optimizer.iterations),
             cost=float(cost),
         )
 
 
-def _classes_of(predictions: np.ndarray) -> np.ndarray:
+def _classes_of(predictions: np.ndarray, from_logits: bool) -> np.ndarray:
     if predictions.shape[-1] == 1:
-        return (predictions[..., 0] > 0.5).astype(int)
+        return (predictions[..., 0] > (0.0 if from_logits else 0.5)).astype(int)
     return predictions.argmax(axis=-1)

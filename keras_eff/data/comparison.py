@@ -123,32 +123,35 @@ class Comparison:
         return cost / (self.epochs * (1 - row.keep)) if cost else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields and what follows from them, ready for JSON."""
+        """Returns the fields and what follows from them, ready for JSON.
+
+        What is no finite number, such as a deviation of one seed, is `None`.
+        """
         return {
             "epochs": self.epochs,
             "num_examples": self.num_examples,
-            "rows": [
-                {
-                    "method": row.method,
-                    "keep": row.keep,
-                    **{
-                        f"{name}_{kind}": value
-                        for name in ("accuracy", "worst_class")
-                        for kind, value in (
-                            ("mean", row.mean(name)),
-                            ("std", row.std(name)),
-                        )
-                    },
-                    "beside_random": self.beside_random(row)[0],
-                    "beside_random_error": self.beside_random(row)[1],
-                    "imbalance": row.mean("imbalance"),
-                    "updates": row.mean("updates"),
-                    "scoring_epochs": row.mean("cost"),
-                    "break_even_trainings": self.break_even(row),
-                    "runs": [dataclasses.asdict(run) for run in row.runs],
-                }
-                for row in self.rows
-            ],
+            "rows": [self._row_to_dict(row) for row in self.rows],
+        }
+
+    def _row_to_dict(self, row: Row) -> dict[str, Any]:
+        difference, error = self.beside_random(row)
+        numbers = {
+            "accuracy_mean": row.mean("accuracy"),
+            "accuracy_std": row.std("accuracy"),
+            "worst_class_mean": row.mean("worst_class"),
+            "worst_class_std": row.std("worst_class"),
+            "beside_random": difference,
+            "beside_random_error": error,
+            "imbalance": row.mean("imbalance"),
+            "updates": row.mean("updates"),
+            "scoring_epochs": row.mean("cost"),
+            "break_even_trainings": self.break_even(row),
+        }
+        return {
+            "method": row.method,
+            "keep": row.keep,
+            **_finite(numbers),
+            "runs": [_finite(dataclasses.asdict(run)) for run in row.runs],
         }
 
     def __rich__(self) -> rich.table.Table:
@@ -225,3 +228,10 @@ class Comparison:
 def _with_error(value: float, error: float, sign: str = "") -> str:
     text = f"{100 * value:{sign}.2f}"
     return text if math.isnan(error) else f"{text}±{100 * error:.2f}"
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {
+        name: value if math.isfinite(value) else None
+        for name, value in numbers.items()
+    }

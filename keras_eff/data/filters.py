@@ -1,6 +1,5 @@
 """An ensemble of scorers that decides, batch by batch, which examples stay."""
 
-import functools
 import numbers
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -11,12 +10,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_eff.data.example_scores import ExampleScores
+from keras_eff.data.filter_members import Members
+from keras_eff.data.filter_members import check_members
 from keras_eff.data.filter_report import FilterReport
 from keras_eff.data.filter_report import Tally
 from keras_eff.data.policies import whole
-from keras_eff.data.scoring import score
 from keras_eff.data.selection import Selection
 from keras_eff.savings import Saving
+from keras_eff.savings import totals
 from keras_eff.scores import top_k
 
 Member = Callable[[Any], Any] | tuple[Any, Any] | str
@@ -36,7 +38,8 @@ class Filter:
         r_m(x) = share of the fitted examples that member m scores below x
         "mean":    v(x) = sum_m w_m r_m(x)
         k votes:   v(x) = k-th largest over m of 1 - (1 - r_m(x)) / w_m
-        x stays if v(x) >= the v that the fraction `keep` of the fitted had
+        x stays if v(x) >= the v that the fraction `keep` of the fitted had;
+        of those that tie with it as many as of the fitted, by chance
 
     With k votes each member votes for its own highest scores, for the same
     part of the data times its weight, and x stays with k votes or more.
@@ -48,7 +51,8 @@ class Filter:
     Args:
         members: dictionary, name to member: a function `data -> scores` of
             shape `(n,)`, high = hard; a pair `(by, model)` for
-            `keras_eff.data.score`; or `"random"`.
+            `keras_eff.data.score`, with prototypes of the fitted data; or
+            `"random"`.
         keep: float in `(0, 1)`, fraction of the fitted data that is kept.
             Defaults to `0.7`.
         agreement: `"mean"` of the ranks; or a whole number, votes needed: `1`
@@ -56,7 +60,9 @@ class Filter:
             `"mean"`.
         weights: dictionary, name to positive number, how large a share each
             member decides. Defaults to `None`, all alike.
-        seed: integer for a `"random"` member. `None` takes fresh randomness.
+        from_logits: bool, whether the models of pairs return logits. Defaults
+            to `False`.
+        seed: integer for all that is random. `None` takes fresh randomness.
             Defaults to `None`.
 
     Raises:
@@ -84,6 +90,7 @@ class Filter:
         keep: float = 0.7,
         agreement: str | int = "mean",
         weights: Mapping[str, float] | None = None,
+        from_logits: bool = False,
         seed: int | None = None,
     ):
         _check(members, keep, agreement, weights)
@@ -91,13 +98,13 @@ class Filter:
         self.keep = keep
         self.agreement = agreement
         self.weights = weights
+        self.from_logits = from_logits
         self.seed = seed
-        self._random = np.random.default_rng(seed)
+        self._members = Members(self.members, from_logits, seed)
+        # A part of those that lie on the threshold stays, by chance.
+        self._ties = np.random.default_rng(seed)
         shares = np.array([(weights or {}).get(name, 1.0) for name in members])
         self._shares = shares / shares.mean()
-        self._scorers = {
-            name: self._scorer_of(member) for name, member in members.items()
-        }
         self._selection: Selection | None = None
 
     def fit(self, data: Any) -> "Filter":
@@ -107,7 +114,8 @@ class Filter:
             data: what the members take, such as `(x, y)` arrays or a
                 `tf.data.Dataset`.
         """
-        scores = self._scores(data, _labels_of(data))
+        by_member = self._members.fit(data)
+        scores = np.stack([np.asarray(s, float) for s in by_member.values()])
         num_examples = scores.shape[1]
         num_kept = whole(self.keep * num_examples)
         if not 0 < num_kept < num_examples:
@@ -120,9 +128,19 @@ class Filter:
         values = self._values(ranks)
         ids = top_k(values, num_kept)
         self._threshold = values[ids].min()
+        num_above = (values > self._threshold).sum()
+        num_ties = (values == self._threshold).sum()
+        self._share_of_ties = (num_kept - num_above) / num_ties
         # What each member alone would need, to keep as many.
         self._own = [row[top_k(row, num_kept)].min() for row in ranks]
-        self._selection = Selection(ids, num_examples, "filter")
+        known = [s for s in by_member.values() if isinstance(s, ExampleScores)]
+        self._selection = Selection(
+            ids,
+            num_examples,
+            "filter",
+            cost=tuple(totals([c for s in known for c in s.cost]).values()),
+            fingerprint=known[0].fingerprint if known else None,
+        )
         self._tally = Tally(list(self.members), self.keep)
         return self
 
@@ -142,9 +160,18 @@ class Filter:
             Bool array of shape `(n,)`.
         """
         self._check_fitted()
+        if not len(keras.tree.flatten(batch)[0]):
+            return np.zeros(0, bool)
         labels = _labels_of(batch)
-        ranks = self._ranks(self._scores(batch, labels))
-        mask = self._values(ranks) >= self._threshold
+        by_member = self._members.scores(batch)
+        ranks = self._ranks(
+            np.stack([np.asarray(s, float) for s in by_member.values()])
+        )
+        values = self._values(ranks)
+        is_drawn = self._ties.random(len(values)) < self._share_of_ties
+        mask = np.where(
+            values == self._threshold, is_drawn, values > self._threshold
+        )
         alone = ranks >= np.array(self._own)[:, None]
         self._tally.add(mask, alone, ranks, labels)
         return mask
@@ -175,39 +202,6 @@ class Filter:
         self._check_fitted()
         seen, kept = self._tally.seen, self._tally.kept
         return [Saving("filter", "examples", seen, kept, measured=True)]
-
-    def _scorer_of(self, member: Member) -> Callable[[Any], Any]:
-        if isinstance(member, tuple):
-            by, model = member
-            return functools.partial(score, by=by, model=model, verbose=0)
-        return member  # "random" is drawn where the number is known
-
-    def _scores(self, data, labels) -> np.ndarray:
-        """Returns scores of shape `(members, n)`."""
-        scores = {
-            name: np.asarray(scorer(data), np.float64)
-            for name, scorer in self._scorers.items()
-            if scorer != "random"
-        }
-        shapes = {row.shape for row in scores.values()}
-        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-            raise ValueError(
-                "Each member must return one score an example. Received: "
-                f"scores of shapes { {n: s.shape for n, s in scores.items()} }"
-            )
-        for name, row in scores.items():
-            if np.isnan(row).any():
-                raise ValueError(
-                    "A member must not return NaN: it has no rank. Received: "
-                    f"{int(np.isnan(row).sum())} NaN from member {name!r}"
-                )
-        ((size,),) = shapes
-        return np.stack(
-            [
-                scores[name] if name in scores else self._random.random(size)
-                for name in self.members
-            ]
-        )
 
     def _ranks(self, scores: np.ndarray) -> np.ndarray:
         return np.stack(
@@ -261,20 +255,7 @@ def _labels_of(data: Any) -> np.ndarray | None:
 
 
 def _check(members, keep, agreement, weights) -> None:
-    scorers = [member for member in members.values() if member != "random"]
-    if not scorers:
-        raise ValueError(
-            "Argument `members` must have at least one member that looks at "
-            f"the data. Received: members={dict(members)}"
-        )
-    for name, member in members.items():
-        is_pair = isinstance(member, tuple) and len(member) == 2
-        if not (callable(member) or is_pair or member == "random"):
-            raise ValueError(
-                "A member must be a function `data -> scores`, a pair `(by, "
-                "model)` or 'random'. Received: member "
-                f"{name!r} of type {type(member).__name__}: {member!r}"
-            )
+    check_members(members)
     if not 0 < keep < 1:
         raise ValueError(
             "Argument `keep` must be in (0, 1): it is the fraction kept. "

@@ -141,15 +141,15 @@ def score(
     return task.run(dataset, cache_dir)
 
 
-_NAMES = sorted([*RULES, "adversarial_margin", "prototype_distance", "random"])
+NAMES = sorted([*RULES, "adversarial_margin", "prototype_distance", "random"])
 
 
 def _check_names(by: Any, clustering: dict[str, Any]) -> None:
     names = list(by) if isinstance(by, dict) else [by]
-    unknown = [n for n in names if n not in _NAMES and not callable(by)]
+    unknown = [n for n in names if n not in NAMES and not callable(by)]
     if unknown or not names:
         raise ValueError(
-            f"Argument `by` must be one of {_NAMES} or a function, or weights "
+            f"Argument `by` must be one of {NAMES} or a function, or weights "
             f"by these names. Received: by={by!r}"
         )
     if clustering and "prototype_distance" not in names:

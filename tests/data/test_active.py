@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_eff.data import prune
 from keras_eff.data import query
 
 
@@ -107,3 +108,29 @@ def test_all_of_the_pool_can_be_chosen():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         query(pool(), **{"n": 3, "model": model(), "verbose": 0, **arguments})
+
+
+def test_the_selection_knows_its_pool():
+    x = pool(40)
+    chosen = query(x, 5, model(), verbose=0)
+    assert prune(chosen)(x).shape == (5, 2)
+    with pytest.raises(ValueError, match="another example at position 0"):
+        prune(chosen)(x[::-1])
+
+
+def test_the_seed_is_that_of_dropout_too():
+    keras.utils.set_random_seed(0)
+    random = keras.Sequential(
+        [
+            keras.Input((2,)),
+            keras.layers.Dense(8),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    x = pool()
+    ids = [
+        query(x, 20, random, by="bald", seed=seed, verbose=0).ids.tolist()
+        for seed in (0, 0, 1)
+    ]
+    assert ids[0] == ids[1] != ids[2]

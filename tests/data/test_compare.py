@@ -8,6 +8,9 @@ import pytest
 import rich.console
 
 from keras_eff.data import compare
+from keras_eff.data.compare import _Trainer
+from keras_eff.data.comparison import Comparison
+from keras_eff.data.comparison import Row
 
 KEEP, EPOCHS, BATCH = 0.25, 3, 8
 
@@ -27,7 +30,7 @@ def model_fn():
     return model
 
 
-def first_feature(models, x, y):
+def first_feature(models, x, y, seed):
     assert all(isinstance(model, keras.Model) for model in models)
     return x[:, 0]
 
@@ -131,7 +134,7 @@ def test_the_table_and_the_record_hold_each_row(found):
     text = capture.get()
     assert text.count("first, hard") == 2
     assert "128 examples, 2 seeds" in text
-    content = json.loads(json.dumps(found.to_dict()))
+    content = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert len(content["rows"]) == 11
     assert content["rows"][0]["accuracy_mean"] == found.rows[0].mean("accuracy")
 
@@ -168,3 +171,86 @@ def test_labels_that_are_no_classes_are_named():
     one_hot = np.eye(2)[y]
     with pytest.raises(ValueError, match=r"float64 and shape \(128, 2\)"):
         compare((x, one_hot), (x, y), model_fn)
+
+
+def test_uneven_sizes_have_as_many_updates_too():
+    x, y = blobs(num=300)
+    found = compare(
+        (x, y),
+        blobs(seed=1),
+        model_fn,
+        keeps=[0.3],
+        scorers={"first": first_feature},
+        policies=["hard"],
+        seeds=1,
+        epochs=4,
+        batch_size=64,
+        proxies=1,
+        proxy_epochs=1,
+        verbose=0,
+    )
+    assert found.rows[0].mean("updates") == 4 * 5
+    assert [row.mean("updates") for row in found.rows[1:]] == [4 * 2] * 4
+
+
+def test_the_random_part_has_its_size_with_many_small_classes():
+    x = np.random.default_rng(0).normal(size=(300, 3)).astype("float32")
+    y = np.arange(300) % 60
+    trainer = _Trainer(None, (x, y), None, 1, 8, False)
+    for keep in (0.1, 0.3, 0.5, 0.7):
+        assert len(trainer._random(keep, 0)) == keep * 300
+
+
+def test_a_fresh_part_and_a_run_through_all_data():
+    trainer = _Trainer(None, blobs(num=20), None, 5, 4, False)
+    fresh = list(trainer._fresh(8, seed=0))
+    assert [len(set(part.tolist())) for part in fresh] == [8] * 5
+    assert set(fresh[0].tolist()) != set(fresh[1].tolist())
+    through = np.concatenate(list(trainer._run_through(8, seed=0)))
+    assert sorted(through[:20]) == sorted(through[20:]) == list(range(20))
+
+
+def test_a_class_that_vanished_is_told():
+    trainer = _Trainer(model_fn, blobs(), blobs(seed=1), 1, 8, False)
+    ones = np.flatnonzero(blobs()[1])
+    run = trainer.run([ones], seed=0)
+    assert run.imbalance == math.inf
+    found = Comparison(
+        (Row("one", 0.5, (run,)), Row("random", 0.5, (run,))), 1, 9
+    )
+    record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert record["rows"][0]["imbalance"] is None
+
+
+def test_logits_of_one_output_count_from_zero():
+    def logit_fn():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(
+            keras.optimizers.SGD(0.1),
+            keras.losses.BinaryCrossentropy(from_logits=True),
+        )
+        return model
+
+    x, y = blobs()
+    trainer = _Trainer(logit_fn, (x, y), (x, y), 2, 8, True)
+    run = trainer.run(trainer._shuffled(np.arange(128), 0), 0)
+    keras.utils.set_random_seed(0)
+    model = logit_fn()
+    trainer._fit(model, trainer._shuffled(np.arange(128), 0))
+    right = (model.predict(x, verbose=0)[:, 0] > 0) == (y == 1)
+    assert run.accuracy == right.mean()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scorers": ["el3n"]}, "Received: 'el3n'"),
+        ({"policies": ["quota"]}, "Received: 'quota'"),
+    ],
+)
+def test_names_are_checked_before_anything_is_trained(arguments, message):
+    def no_model():
+        raise AssertionError("a model was made")
+
+    with pytest.raises(ValueError, match=re.escape(message)):
+        compare(blobs(), blobs(), no_model, [0.5], batch_size=8, **arguments)
