@@ -205,12 +205,15 @@ class _Trainer:
                 yield method, keep, self.run(parts, seed, labels=self.y)
 
     def pruned(self, scored, policies, keeps, seed, cost) -> Iterator[Any]:
+        known: dict[bytes, Run] = {}  # "auto" may choose what another did
         for keep, (name, scores), policy in itertools.product(
             keeps, scored.items(), policies
         ):
-            kept = select(scores, keep, policy, labels=self.y, seed=seed)
-            run = self.run(self._shuffled(kept.ids, seed), seed, cost=cost)
-            yield f"{name}, {policy}", keep, run
+            ids = select(scores, keep, policy, labels=self.y, seed=seed).ids
+            if (key := ids.tobytes()) not in known:
+                parts = self._shuffled(ids, seed)
+                known[key] = self.run(parts, seed, cost=cost)
+            yield f"{name}, {policy}", keep, known[key]
 
     def run(self, parts, seed, labels=None, cost=0.0) -> Run:
         """Trains on one part of the data after the other."""

@@ -88,10 +88,8 @@ class Members:
         """
         found = {name: scorer(data) for name, scorer in self._scorers.items()}
         shapes = {name: np.shape(scores) for name, scores in found.items()}
-        if (
-            len(set(shapes.values())) != 1
-            or len(next(iter(shapes.values()))) != 1
-        ):
+        sizes = set(shapes.values())
+        if len(sizes) != 1 or len(next(iter(sizes))) != 1:
             raise ValueError(
                 "Each member must return one score an example. Received: "
                 f"scores of shapes {shapes}"
