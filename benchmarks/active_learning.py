@@ -15,11 +15,10 @@ from pruned_training import mlp
 import keras_eff as ke
 from keras_eff import datasets
 
-POOL, FIRST, STEP, ROUNDS, SEEDS, EPOCHS = 20_000, 200, 200, 8, 5, 20
+POOL, FIRST, STEP, ROUNDS, SEEDS, EPOCHS = 20_000, 200, 200, 7, 5, 20
 ARMS = {
     "random": {"by": "random"},
     "margin": {"by": "margin"},
-    "entropy": {"by": "entropy"},
     "margin, diverse": {"by": "margin", "is_diverse": True},
 }
 
