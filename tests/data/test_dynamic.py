@@ -288,12 +288,89 @@ def test_the_losses_of_one_of_several_outputs():
     )
 
 
-def test_a_second_fit_starts_again():
+@pytest.mark.parametrize("method", ["infobatch", "rs2", "loss"])
+def test_fits_of_one_epoch_go_on_as_one_fit_does(method):
+    whole, parts = (dynamic_of(method=method, anneal=0.0) for _ in range(2))
+    expected = fit(model_for(whole), whole, epochs=6)
+    model = model_for(parts)
+    traces = [fit(model, parts, epochs=1) for _ in range(6)]
+    drawn = [trace.drawn[0] for trace in traces]
+    weights = [trace.weights[0] for trace in traces]
+    np.testing.assert_array_equal(drawn, expected.drawn)
+    np.testing.assert_array_equal(weights, expected.weights)
+    assert sorted(np.concatenate(drawn[:2])) == list(range(NUM))
+
+
+def test_losses_decide_in_fits_of_one_epoch_by_default():
+    dynamic = Dynamic((X, Y), batch_size=2, loss=label, seed=0)
+    model = model_for(dynamic)
+    weights = [fit(model, dynamic, epochs=1).weights[0] for _ in range(4)]
+    np.testing.assert_array_equal(weights[:2], np.ones((2, 12)))
+    assert set(weights[2].tolist()) == set(weights[3].tolist()) == {1, 2}
+
+
+def test_single_epochs_of_a_small_part_see_all_the_data():
+    """By hand: 2 of 24 examples a fit; 12 fits are one pass."""
+    dynamic = dynamic_of(method="rs2", keep=0.1, loss=None)
+    model = model_for(dynamic)
+    drawn = [fit(model, dynamic, epochs=1).drawn[0] for _ in range(12)]
+    assert sorted(np.concatenate(drawn)) == list(range(NUM))
+
+
+def test_a_second_fit_goes_on_with_the_known_losses_and_its_own_end():
+    dynamic = dynamic_of(anneal=0.25)
+    model = model_for(dynamic)
+    first, second = (fit(model, dynamic, epochs=4) for _ in range(2))
+    is_uniform = [(weights == 1).all() for weights in second.weights]
+    assert is_uniform == [False, False, False, True]
+    expected = dynamic_sampling.uniform(NUM, 7 * 12, 12, seed=0)
+    np.testing.assert_array_equal(second.drawn[3], expected)
+    assert not np.array_equal(first.drawn, second.drawn)
+
+
+def test_the_seed_decides_the_second_fit_as_well():
+    drawn = []
+    for _ in range(2):
+        dynamic = dynamic_of()
+        model = model_for(dynamic)
+        drawn += [fit(model, dynamic, epochs=3).drawn for _ in range(2)]
+    np.testing.assert_array_equal(drawn[:2], drawn[2:])
+
+
+def test_after_a_reset_a_fit_starts_again():
     dynamic = dynamic_of()
     model = model_for(dynamic)
-    first, second = fit(model, dynamic), fit(model, dynamic)
+    first = fit(model, dynamic)
+    dynamic.reset()
+    assert np.isnan(dynamic.known_losses).all()
+    np.testing.assert_array_equal(dynamic.ids, first.drawn[0])
+    second = fit(model, dynamic)
     np.testing.assert_array_equal(first.drawn, second.drawn)
     np.testing.assert_array_equal(first.trained, second.trained)
+    assert dynamic.savings()[0].actual == 2 * 8 * 12
+
+
+def test_an_initial_epoch_sets_the_count_and_the_next_fit_goes_on_from_it():
+    whole, parts = (dynamic_of(method="rs2", loss=None) for _ in range(2))
+    expected = fit(model_for(whole), whole, epochs=8).drawn
+    model = model_for(parts)
+    drawn = fit(model, parts, epochs=6, initial_epoch=4).drawn
+    drawn += fit(model, parts, epochs=2).drawn
+    np.testing.assert_array_equal(drawn, expected[4:])
+
+
+def test_an_epoch_that_an_error_ended_is_drawn_again():
+    class Fail(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == 8:
+                raise KeyboardInterrupt
+
+    whole, parts = dynamic_of(), dynamic_of()
+    expected = fit(model_for(whole), whole, epochs=2).drawn
+    model = model_for(parts)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, parts, also=[Fail()])
+    assert fit(model, parts, epochs=1).drawn[0].tolist() == list(expected[1])
 
 
 def test_a_fit_from_a_later_epoch_goes_on():
