@@ -47,11 +47,13 @@ class Dynamic(keras.callbacks.Callback):
     the others. The losses are not saved: a new process begins another uniform
     pass. `dynamic.dataset` may be mapped and prefetched, but not shuffled,
     repeated, cached or batched again: places in it stand for examples. Without
-    the callback `fit` gets the first epoch's part again and again.
+    the callback `fit` gets the first epoch's part again and again. Keras
+    refuses `class_weight` with `"infobatch"`, whose batches have weights: make
+    it a part of your `sample_weight`.
 
     Args:
         data: `(x, y)` or `(x, y, sample_weight)` of arrays, or nests of them,
-            in memory.
+            in memory. Lists within it become tuples.
         keep: float in `(0, 1]`, fraction of the data an epoch trains on.
             Defaults to `0.5`.
         method: `"infobatch"`, `"rs2"` or `"loss"`. Defaults to `"infobatch"`.

@@ -11,7 +11,7 @@ def checked_arrays(data: Any) -> tuple[Any, ...]:
     """Returns `(x, y)` or `(x, y, sample_weight)` as nests of arrays.
 
     Args:
-        data: such a tuple, its leaves of one length.
+        data: such a tuple, its leaves of one length; lists become tuples.
 
     Raises:
         ValueError: if it is something else.
@@ -23,6 +23,8 @@ def checked_arrays(data: Any) -> tuple[Any, ...]:
             "`tf.data.Dataset` cannot. Turn it into arrays first. Received: "
             f"data of type {type(data).__name__}"
         )
+    # `tf.data` would pack a list into one tensor.
+    data = keras.tree.lists_to_tuples(data)
     arrays = keras.tree.map_structure(np.asarray, data)
     shapes = [array.shape for array in keras.tree.flatten(arrays)]
     if len({shape[:1] for shape in shapes}) != 1 or shapes[0][:1] in {(), (0,)}:

@@ -270,6 +270,43 @@ def test_inputs_and_outputs_may_be_nests():
         assert names == [f"n{i}" for i in ids]
 
 
+@pytest.mark.parametrize("width", [2, 3])
+@pytest.mark.parametrize("method", ["infobatch", "rs2"])
+def test_a_list_of_inputs_and_outputs_trains(width, method):
+    other = np.arange(NUM * width, dtype="float32").reshape(NUM, width)
+    inputs = [keras.Input((3,)), keras.Input((width,))]
+    joined = keras.layers.Concatenate()(inputs)
+    outputs = [keras.layers.Dense(1, name=name)(joined) for name in "ab"]
+    model = keras.Model(inputs, outputs)
+    dynamic = Dynamic(
+        ([X, other], [Y, Y + 100]), 0.5, method, 2, 0.0, label, seed=0
+    )
+    optimizer = keras.optimizers.SGD(0.0)
+    metrics = [[dynamic.losses], []]
+    model.compile(optimizer, ["mse", "mse"], metrics=metrics)
+    trace = fit(model, dynamic, epochs=3)
+    np.testing.assert_array_equal(trace.trained, trace.drawn)
+    for (x, second), (a, b), *_ in dynamic.dataset:
+        ids = a.numpy()[:, 0].astype(int)
+        np.testing.assert_array_equal(x, X[ids])
+        np.testing.assert_array_equal(second, other[ids])
+        np.testing.assert_array_equal(b, Y[ids] + 100)
+
+
+def test_infobatch_takes_class_weights_as_sample_weights():
+    y = np.arange(NUM) % 2
+    by_class = np.array([1.0, 2.0])
+    refused = Dynamic((X, y), batch_size=4, loss="mse", seed=0)
+    with pytest.raises(ValueError, match="`class_weight` and `sample_weight`"):
+        fit(model_for(refused), refused, class_weight={0: 1.0, 1: 2.0})
+    dynamic = Dynamic((X, y, by_class[y]), batch_size=4, loss="mse", seed=0)
+    fit(model_for(dynamic), dynamic, epochs=1)
+    np.testing.assert_array_equal(
+        np.concatenate([weights for _, _, weights in dynamic.dataset]),
+        by_class[y[dynamic.ids]],
+    )
+
+
 def test_the_losses_of_one_of_several_outputs():
     dynamic = Dynamic(
         (X, {"a": Y, "b": Y + 100}), batch_size=4, loss=label, seed=0
