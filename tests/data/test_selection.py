@@ -604,14 +604,43 @@ def test_a_class_that_vanished_makes_the_imbalance_infinite():
     assert report.per_class[2] == (4, 0)
 
 
+def text_of(report):
+    console = rich.console.Console(width=200)
+    with console.capture() as capture:
+        console.print(report)
+    return " ".join(capture.get().split())
+
+
+def test_a_report_with_infinities_is_json_by_the_rules_and_a_table():
+    scores = np.where(LABELS == 1, np.inf, SCORES)
+    cost = [Saving("pruning", "examples", 0, 80, measured=True)]
+    report = select(scores, 0.5, cost=cost).report(LABELS, scores, epochs=4)
+    fields = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert report.imbalance == (10.0, float("inf"))
+    assert fields["imbalance"] == [10.0, None]
+    assert fields["score_quantiles"]["kept"][1:] == [None] * 4
+    assert fields["score_quantiles"]["dropped"][0] == 0.0
+    assert fields["break_even_trainings"] == 0.5
+    text = text_of(report)
+    assert "imbalance │ 10 │ - │" in text
+    assert ", -, -, -, -." in text
+    assert "inf" not in text
+
+
+def test_a_selection_that_never_pays_says_so():
+    cost = [Saving("pruning", "examples", 0, 80, measured=True)]
+    report = select(SCORES, 1.0, cost=cost).report(epochs=1)
+    fields = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert fields["break_even_trainings"] is None
+    assert fields["cost_in_epochs"] == 1.0
+    assert "Scoring cost 1 full epochs. It never pays." in text_of(report)
+
+
 def test_the_report_is_a_table():
     cost = [Saving("pruning", "examples", 0, 80, measured=True)]
     kept = select(SCORES, 0.5, "auto", LABELS, seed=0, cost=cost)
     report = kept.report(LABELS, SCORES, epochs=4)
-    console = rich.console.Console(width=100)
-    with console.capture() as capture:
-        console.print(report)
-    text = " ".join(capture.get().split())
+    text = text_of(report)
     assert "40 of 80 examples kept, random" in text
     assert "class 2 │ 4 │" in text
     assert "imbalance │ 10 │" in text
