@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_eff.data.fingerprint import Fingerprint
 from keras_eff.data.prototypes import prototypes
 from keras_eff.data.prototypes import unit
 from keras_eff.data.selection import Selection
@@ -20,6 +21,7 @@ def dedup(
     num_probes: int = 2,
     block_size: int = 1024,
     seed: int | None = 0,
+    fingerprint: Fingerprint | None = None,
 ) -> Selection:
     """Drops near-duplicates: examples whose embeddings point the same way.
 
@@ -37,6 +39,9 @@ def dedup(
     that of two blocks of rows and their product, never `n x n`; a memory map
     of half precision is read block by block.
 
+    Embeddings do not tell the data that they are of: only with `fingerprint`
+    does `prune` refuse data in another order.
+
     Args:
         embeddings: float array or memory map of shape `(n, d)`. Rows of zeros
             have no duplicates. No NaN, no infinity.
@@ -49,13 +54,17 @@ def dedup(
             Defaults to `1024`.
         seed: integer for k-means. `None` takes fresh randomness. Defaults to
             `0`.
+        fingerprint: `Fingerprint` of the data, in the order of the
+            embeddings: `scores.fingerprint` or `Fingerprint.of(data)`.
+            Defaults to `None`.
 
     Returns:
         A `Selection` with `prefer="dedup"`.
 
     Raises:
-        ValueError: if an argument is out of its range, or `embeddings` are no
-            finite numbers of shape `(n, d)`.
+        ValueError: if an argument is out of its range, `embeddings` are no
+            finite numbers of shape `(n, d)`, or `fingerprint` is that of
+            another number of examples.
 
     Example:
     >>> rows = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.01]])
@@ -66,6 +75,7 @@ def dedup(
     - [Abbas et al., 2023](https://arxiv.org/abs/2303.09540)
     """
     _check_thresholds([threshold])
+    _check_fingerprint(fingerprint, embeddings)
     nearest = _nearest_before(
         embeddings, num_clusters, num_probes, block_size, seed
     )
@@ -76,7 +86,13 @@ def dedup(
         "num_probes": num_probes,
         "seed": seed,
     }
-    return Selection(ids, len(nearest), "dedup", settings=settings)
+    return Selection(
+        ids,
+        len(nearest),
+        "dedup",
+        fingerprint=fingerprint,
+        settings=settings,
+    )
 
 
 def duplicate_curve(
@@ -189,6 +205,16 @@ def _check_thresholds(thresholds) -> None:
                 "copies are not exactly at 1. Received: "
                 f"threshold={threshold}"
             )
+
+
+def _check_fingerprint(fingerprint, embeddings) -> None:
+    num_rows = next(iter(np.shape(embeddings)), None)
+    if fingerprint is not None and fingerprint.num_examples != num_rows:
+        raise ValueError(
+            "Argument `fingerprint` must be that of the examples whose "
+            "embeddings these are. Received: a fingerprint of "
+            f"{fingerprint.num_examples} examples, embeddings of {num_rows}"
+        )
 
 
 def _check(embeddings, num_probes, block_size) -> None:

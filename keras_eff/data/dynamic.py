@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_eff.data import dynamic_data
 from keras_eff.data import dynamic_sampling
 from keras_eff.data.example_losses import ExampleLosses
 from keras_eff.savings import Saving
@@ -35,22 +36,31 @@ class Dynamic(keras.callbacks.Callback):
     where there are no others, as in 3 epochs at `keep=0.5`, losses decide
     nothing.
 
+    Fits go on from one another: epochs are counted over the life of the
+    object, so ten fits of one epoch draw what one fit of ten does, without its
+    last part. `initial_epoch` above 0 sets the count. For another model, call
+    `reset()` or make a new object. Where `initial_epoch` goes on by one epoch
+    a fit, each is the last one: pass `anneal=0`.
+
     What it does not give: robustness to wrong labels. Their losses stay high,
     so `"loss"` trains on them most, and `"infobatch"` never drops them below
     the others. The losses are not saved: a new process begins another uniform
     pass. `dynamic.dataset` may be mapped and prefetched, but not shuffled,
     repeated, cached or batched again: places in it stand for examples. Without
-    the callback `fit` gets the first epoch's part again and again.
+    the callback `fit` gets the first epoch's part again and again. Keras
+    refuses `class_weight` with `"infobatch"`, whose batches have weights: make
+    it a part of your `sample_weight`.
 
     Args:
         data: `(x, y)` or `(x, y, sample_weight)` of arrays, or nests of them,
-            in memory.
+            in memory. Lists within it become tuples.
         keep: float in `(0, 1]`, fraction of the data an epoch trains on.
             Defaults to `0.5`.
         method: `"infobatch"`, `"rs2"` or `"loss"`. Defaults to `"infobatch"`.
         batch_size: positive integer, at most `keep * n`. Defaults to `32`.
-        anneal: float in `[0, 1]`, last part of the epochs of `fit`, rounded
-            up, that draws uniformly. Defaults to `0.125`.
+        anneal: float in `[0, 1]`, last part of the epochs of each `fit`,
+            rounded up but below 1 never all of them, that draws uniformly.
+            Defaults to `0.125`.
         loss: loss by which examples are compared, as in `compile`: a name, a
             `keras.losses.Loss` (`from_logits` as there) or a function
             `(y_true, y_pred) -> losses`. Defaults to `None`.
@@ -101,7 +111,7 @@ class Dynamic(keras.callbacks.Callback):
         self.keep, self.method, self.batch_size = keep, method, batch_size
         self.anneal, self.loss, self.seed = anneal, loss, seed
         self.easy_ratio, self.random_share = easy_ratio, random_share
-        arrays = dynamic_sampling.checked_arrays(data)
+        arrays = dynamic_data.checked_arrays(data)
         self._num_examples = len(keras.tree.flatten(arrays)[0])
         self._num_steps = dynamic_sampling.num_steps(
             self._num_examples, keep, batch_size
@@ -133,7 +143,7 @@ class Dynamic(keras.callbacks.Callback):
         self.dataset = self._make_dataset()
         self._steps_done, self._steps_before = 0, 0
         self._is_in_epoch, self._is_first_epoch = False, True
-        self._forget()
+        self.reset()
 
     @property
     def num_slots(self) -> int:
@@ -161,6 +171,12 @@ class Dynamic(keras.callbacks.Callback):
         baseline = used * self._num_examples / self.num_slots
         return [Saving("dynamic pruning", "examples", baseline, used, True)]
 
+    def reset(self) -> None:
+        """Forgets losses and epochs, between two fits; savings stay."""
+        self._losses = np.full(self._num_examples, np.nan, np.float32)
+        self._num_drawn, self._num_before = 0, 0
+        self._draw(0)
+
     def on_train_begin(self, logs=None):
         """Checks that `fit` got the dataset."""
         self._is_first_epoch = True
@@ -182,12 +198,13 @@ class Dynamic(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Draws the examples of the epoch."""
-        if self._is_first_epoch and epoch == 0:
-            self._forget()  # a new training, where a later epoch goes on
+        if self._is_first_epoch:  # a later one is where `fit` goes on
+            self._num_before = 0 if epoch else self._num_drawn
         self._is_first_epoch, self._is_in_epoch = False, True
         self._steps_before += self._steps_done
         self._steps_done = 0
-        self._draw(epoch, self._epochs)
+        is_annealed = self._sampler.is_annealed(epoch, self._epochs)
+        self._draw(self._num_before + epoch, is_annealed)
         self._num_read.assign(0)
         if self.losses is not None:
             self.losses.begin()
@@ -215,6 +232,8 @@ class Dynamic(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Keeps the losses of the epoch."""
         self._is_in_epoch = False
+        # Not earlier: an epoch that an error ended is drawn again.
+        self._num_drawn = self._num_before + epoch + 1
         if self._steps_done == self._num_steps:
             self._check_read(int(self._num_read.numpy()))
         if self.losses is None:
@@ -246,12 +265,8 @@ class Dynamic(keras.callbacks.Callback):
                 f"{self.batch_size}"
             )
 
-    def _forget(self) -> None:
-        self._losses = np.full(self._num_examples, np.nan, np.float32)
-        self._draw(0, 1)
-
-    def _draw(self, epoch, epochs) -> None:
-        ids, weights = self._sampler.draw(self._losses, epoch, epochs)
+    def _draw(self, number, is_annealed=False) -> None:
+        ids, weights = self._sampler.draw(self._losses, number, is_annealed)
         self._ids.assign(ids)
         self._weights.assign(weights)
 
@@ -270,17 +285,6 @@ class Dynamic(keras.callbacks.Callback):
         )
         if self.method != "infobatch":
             return batch
-        weights = tf.slice(self._weights, start, size)
-        if len(batch) == 2:
-            return (*batch, weights)
-        return (*batch[:2], _times(batch[2], weights))
-
-
-def _times(sample_weight, weights):
-    """Multiplies weights of shape (batch, ...), or a nest of them."""
-
-    def product(own):
-        ones = [1] * (len(own.shape) - 1)
-        return tf.cast(own, tf.float32) * tf.reshape(weights, [-1, *ones])
-
-    return keras.tree.map_structure(product, sample_weight)
+        return dynamic_data.weighted(
+            batch, tf.slice(self._weights, start, size)
+        )

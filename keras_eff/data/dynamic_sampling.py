@@ -2,9 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
 
-import keras
 import numpy as np
 
 from keras_eff import scores as _scores
@@ -16,13 +14,14 @@ METHODS = ("infobatch", "rs2", "loss")
 class Sampler:
     """Draws the examples of an epoch; `Dynamic` explains the methods.
 
-    A draw depends on the seed, the epoch and the losses, on no earlier draw.
+    A draw depends on the seed, its number and the losses, on no earlier draw.
 
     Args:
         num_examples: positive integer, examples of the whole data.
         size: integer in `[1, num_examples]`, examples of an epoch.
         method: `"infobatch"`, `"rs2"` or `"loss"`.
-        anneal: float in `[0, 1]`, last part of the epochs that is uniform.
+        anneal: float in `[0, 1]`, last part of the epochs that is uniform,
+            rounded up, but below 1 never all of them.
         easy_ratio: float in `(0, 1]`, for `"infobatch"`.
         random_share: float in `[0, 1]`, for `"loss"`.
         seed: integer >= 0.
@@ -68,58 +67,39 @@ class Sampler:
         """Whether the method looks at losses."""
         return self.method != "rs2"
 
+    def is_annealed(self, epoch: int, epochs: int) -> bool:
+        """Returns whether an epoch of a training is in its last part.
+
+        Args:
+            epoch: integer >= 0, number of the epoch in the training.
+            epochs: integer, all epochs of the training.
+        """
+        # Rounded first: 0.07 * 100 is 7.000000000000001.
+        num_annealed = math.ceil(round(self.anneal * epochs, 6))
+        if self.anneal < 1:  # a training of one epoch has no last part
+            num_annealed = min(num_annealed, epochs - 1)
+        return epoch >= epochs - num_annealed
+
     def draw(
-        self, losses: np.ndarray, epoch: int, epochs: int
+        self, losses: np.ndarray, number: int, is_annealed: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns ids, in random order, and weights of shape `(size,)`.
 
         Args:
             losses: array of shape `(num_examples,)`; NaN is not known yet.
-            epoch: integer >= 0, number of the epoch.
-            epochs: integer, all epochs of the training.
+            number: integer >= 0, epochs drawn before this one.
+            is_annealed: bool, whether the draw is uniform in any case.
         """
         ones = np.ones(self.size, np.float32)
-        if self._is_uniform(losses, epoch, epochs):
-            start = epoch * self.size
+        is_first_pass = self.needs_losses and np.isnan(losses).any()
+        if not self.needs_losses or is_annealed or is_first_pass:
+            start = number * self.size
             ids = uniform(self.num_examples, start, self.size, self.seed)
             return ids, ones
-        rng = np.random.default_rng([self.seed, epoch, 1])
+        rng = np.random.default_rng([self.seed, number, 1])
         if self.method == "infobatch":
             return infobatch(losses, self.size, self.easy_ratio, rng)
         return hardest(losses, self.size, self.random_share, rng), ones
-
-    def _is_uniform(self, losses, epoch, epochs) -> bool:
-        # Rounded first: 0.07 * 100 is 7.000000000000001.
-        num_annealed = math.ceil(round(self.anneal * epochs, 6))
-        is_annealed = epoch >= epochs - num_annealed
-        is_first_pass = self.needs_losses and np.isnan(losses).any()
-        return not self.needs_losses or is_annealed or is_first_pass
-
-
-def checked_arrays(data: Any) -> tuple[Any, ...]:
-    """Returns `(x, y)` or `(x, y, sample_weight)` as nests of arrays.
-
-    Args:
-        data: such a tuple, its leaves of one length.
-
-    Raises:
-        ValueError: if it is something else.
-    """
-    if not isinstance(data, tuple) or len(data) not in (2, 3):
-        raise ValueError(
-            "Argument `data` must be `(x, y)` or `(x, y, sample_weight)` of "
-            "arrays: examples are read in any order, which a "
-            "`tf.data.Dataset` cannot. Turn it into arrays first. Received: "
-            f"data of type {type(data).__name__}"
-        )
-    arrays = keras.tree.map_structure(np.asarray, data)
-    shapes = [array.shape for array in keras.tree.flatten(arrays)]
-    if len({shape[:1] for shape in shapes}) != 1 or shapes[0][:1] in {(), (0,)}:
-        raise ValueError(
-            "Argument `data` must hold arrays of one length, at least 1. "
-            f"Received: shapes {shapes}"
-        )
-    return arrays
 
 
 def num_steps(num_examples: int, keep: float, batch_size: int) -> int:

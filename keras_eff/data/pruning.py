@@ -28,8 +28,8 @@ def prune(
     """Returns a transform that keeps the examples of a selection, in order.
 
     Apply it to the data that were scored, in the order in which they were
-    scored: before `shuffle`, `repeat` and, if it can be, before records are
-    parsed, so that only the kept ones are. Batches are pruned and filled up
+    scored: before `shuffle`, `repeat`, `cache` and, if it can be, before
+    records are parsed, so that only the kept ones are. Batches are pruned and filled up
     again. Examples that are in memory are cheaper to prune as arrays: a
     dataset still runs through them all.
 
@@ -55,8 +55,8 @@ def prune(
     Raises:
         ValueError: if `check` is `"all"` and the selection knows no examples;
             from the transform, if the data do not have
-            `selection.num_examples` examples, are of unknown size, or are not
-            those that were scored.
+            `selection.num_examples` examples, are of unknown size, are not
+            those that were scored, or are a `keras.utils.PyDataset`.
 
     Warns:
         UserWarning: if less than 5 % is kept by a score.
@@ -91,6 +91,13 @@ def prune(
     def transform(data: Any) -> Any:
         if isinstance(data, tf.data.Dataset):
             return _prune_dataset(data, selection, parse, check)
+        if isinstance(data, keras.utils.PyDataset):
+            raise ValueError(
+                "A PyDataset decides by itself what a batch holds: prune the "
+                "arrays or file names that it reads, in the order in which it "
+                "yields them, and make it anew (`selection.ids` are their "
+                f"positions). Received: data of type {type(data).__name__}"
+            )
         return _prune_arrays(data, selection, parse, check)
 
     return transform

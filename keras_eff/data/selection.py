@@ -1,6 +1,7 @@
 """The record of which examples are kept."""
 
 import dataclasses
+import operator
 import os
 from typing import Any
 
@@ -19,16 +20,22 @@ class Selection:
     """The examples kept of a data set, by position.
 
     Args:
-        ids: int64 array, ascending positions of the kept examples.
+        ids: whole numbers in `[0, num_examples)`, positions of the kept
+            examples, at least one, none twice; kept as an ascending int64
+            array.
         num_examples: integer, examples in the whole data set.
         prefer: string, how they were chosen.
         cost: records of what choosing cost, each with `baseline=0`.
         weights: float32 array of shape `(kept,)`, how many examples of its
             class (for `"coverage"`: of its stratum of scores) a kept one
-            stands for, scaled to mean 1; `None` where there are no classes.
+            stands for, scaled to mean 1, in the order of `ids`, with which it
+            is sorted; `None` where there are no classes.
         reason: string, why it was chosen so, or `None`.
         fingerprint: `Fingerprint` of the data that were scored, or `None`.
         settings: dictionary of the arguments that had a part in the choice.
+
+    Raises:
+        ValueError: if `ids` or `weights` break their rule.
 
     Example:
     >>> kept = Selection(np.array([1, 3]), 4, prefer="hard")
@@ -44,6 +51,22 @@ class Selection:
     reason: str | None = None
     fingerprint: Fingerprint | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        num_examples = operator.index(self.num_examples)
+        ids = _checked_ids(self.ids, num_examples)
+        weights = self.weights
+        if weights is not None:
+            weights = _checked_weights(weights, len(ids))
+        if (np.diff(ids) <= 0).any():
+            order = np.argsort(ids)
+            ids = ids[order]
+            weights = None if weights is None else weights[order]
+            _check_once(ids)
+        # A frozen record lets itself be set in no other way.
+        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "num_examples", num_examples)
+        object.__setattr__(self, "weights", weights)
 
     @property
     def keep(self) -> float:
@@ -161,4 +184,39 @@ class Selection:
         return (
             f"Selection({len(self.ids):,} of {self.num_examples:,} examples, "
             f"prefer={self.prefer!r})"
+        )
+
+
+def _checked_ids(ids, num_examples) -> np.ndarray:
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or not ids.size or ids.dtype.kind not in "iu":
+        raise ValueError(
+            "Argument `ids` must be whole numbers of shape (kept,), at least "
+            "one: `np.flatnonzero(mask)` gives them. Received: ids of shape "
+            f"{ids.shape} and dtype {ids.dtype}"
+        )
+    if ids.min() < 0 or ids.max() >= num_examples:
+        raise ValueError(
+            "Argument `ids` must be in [0, num_examples). Received: ids from "
+            f"{ids.min()} to {ids.max()}, num_examples={num_examples}"
+        )
+    return ids.astype(np.int64, copy=False)
+
+
+def _checked_weights(weights, num_kept) -> np.ndarray:
+    weights = np.asarray(weights, np.float32)
+    if weights.shape != (num_kept,):
+        raise ValueError(
+            "Argument `weights` must be one a kept example. Received: weights "
+            f"of shape {weights.shape}, {num_kept} examples kept"
+        )
+    return weights
+
+
+def _check_once(ids) -> None:
+    twice = ids[1:][np.diff(ids) == 0]
+    if twice.size:
+        raise ValueError(
+            "Argument `ids` must hold no example twice. Received: "
+            f"{twice.size} more than once, such as {twice[0]}"
         )

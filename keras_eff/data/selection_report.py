@@ -1,6 +1,7 @@
 """What a selection kept: classes, scores and when it pays."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,15 @@ class SelectionReport:
     break_even_trainings: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields, ready for JSON; classes become strings."""
-        fields = dataclasses.asdict(self)
+        """Returns the fields, ready for JSON.
+
+        Classes become strings; what is not finite, such as the imbalance of a
+        class that vanished, becomes `None`.
+        """
+        fields = {
+            name: _finite(value)
+            for name, value in dataclasses.asdict(self).items()
+        }
         if self.per_class is not None:
             fields["per_class"] = {
                 str(label): list(counts)
@@ -60,18 +68,33 @@ class SelectionReport:
         for label, (size, kept) in (self.per_class or {}).items():
             table.add_row(f"class {label}", f"{size:,}", f"{kept:,}")
         if self.imbalance:
-            table.add_row("imbalance", *(f"{x:.3g}" for x in self.imbalance))
+            table.add_row("imbalance", *map(_text, self.imbalance))
         table.caption = " ".join(filter(None, [self.reason, *self._words()]))
         return table
 
     def _words(self):
         for name, scores in (self.score_quantiles or {}).items():
-            numbers = ", ".join(f"{score:.3g}" for score in scores)
+            numbers = ", ".join(map(_text, scores))
             yield f"Quartiles of the scores {name}: {numbers}."
         if self.cost_in_epochs is not None:
             yield f"Scoring cost {self.cost_in_epochs:.3g} full epochs."
-        if self.break_even_trainings is not None:
+        if self.break_even_trainings == float("inf"):
+            yield "It never pays."
+        elif self.break_even_trainings is not None:
             yield f"It pays after {self.break_even_trainings:.3g} trainings."
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_finite, value))
+    is_lost = isinstance(value, float) and not math.isfinite(value)
+    return None if is_lost else value
+
+
+def _text(number: float) -> str:
+    return f"{number:.3g}" if math.isfinite(number) else "-"
 
 
 def report(

@@ -9,6 +9,9 @@ from keras import ops
 from keras_eff import scores
 from keras_eff.data.batches import batches_of
 from keras_eff.data.batches import split
+from keras_eff.data.batches import watched
+from keras_eff.data.example_scores import ExampleScores
+from keras_eff.data.fingerprint import Fingerprinter
 from keras_eff.data.members import KerasMember
 
 BY_NAME = ("forgetting", "aum", "dynamic_uncertainty", "loss")
@@ -80,9 +83,11 @@ class TrainingDynamics(keras.callbacks.Callback):
         self._member = KerasMember(
             self.model, self.batch_size, self.from_logits
         )
-        self._batches = batches_of(
+        batches = batches_of(
             self.data, self.batch_size, self.model, needs_labels=True
         )
+        self._prints = Fingerprinter(batches.num_examples)
+        self._batches = watched(batches, self._prints.add)
 
     def on_epoch_end(self, epoch, logs=None):
         """Records the predictions of the epoch."""
@@ -126,8 +131,11 @@ class TrainingDynamics(keras.callbacks.Callback):
         """
         return self._recorded(1)
 
-    def scores(self, by: str, **arguments: Any) -> np.ndarray:
+    def scores(self, by: str, **arguments: Any) -> ExampleScores:
         """Returns one score an example, in the order of the data; high = hard.
+
+        They know some of the examples, as those of `score` do: `prune` refuses
+        data in another order.
 
         Args:
             by: `"forgetting"`, `"aum"`, `"dynamic_uncertainty"`, or `"loss"`,
@@ -136,8 +144,12 @@ class TrainingDynamics(keras.callbacks.Callback):
                 `window`.
 
         Returns:
-            Float32 array of shape `(n,)`.
+            `ExampleScores` of shape `(n,)`, with the fingerprint of the data.
         """
+        values = self._values(by, **arguments)
+        return ExampleScores(values, self._prints.result())
+
+    def _values(self, by: str, **arguments: Any) -> np.ndarray:
         if by not in BY_NAME:
             raise ValueError(
                 f"Argument `by` must be one of {BY_NAME}. Received: by={by!r}"

@@ -6,6 +6,7 @@ import pytest
 from keras_eff.data import dedup
 from keras_eff.data import duplicate_curve
 from keras_eff.data import prune
+from keras_eff.data.fingerprint import Fingerprint
 from keras_eff.data.prototypes import prototypes
 
 
@@ -133,6 +134,22 @@ def test_the_selection_prunes():
     rows, _ = planted(300, 60)
     kept = dedup(rows, 0.95)
     assert len(prune(kept)(rows)) == len(kept.ids)
+
+
+def test_with_a_fingerprint_data_in_another_order_are_refused():
+    rows, _ = planted(300, 60)
+    kept = dedup(rows, 0.95, fingerprint=Fingerprint.of(rows))
+    assert kept.ids.tolist() == dedup(rows, 0.95).ids.tolist()
+    assert len(prune(kept)(rows)) == len(kept.ids)
+    with pytest.raises(ValueError, match="in the same order: `shuffle` comes"):
+        prune(kept)(rows[::-1])
+    assert dedup(rows, 0.95).fingerprint is None
+
+
+def test_the_fingerprint_of_other_data_is_named():
+    message = "a fingerprint of 4 examples, embeddings of 5"
+    with pytest.raises(ValueError, match=message):
+        dedup(np.eye(5), 0.9, fingerprint=Fingerprint.of(np.eye(4)))
 
 
 GOOD = np.eye(4)

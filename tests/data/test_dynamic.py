@@ -270,6 +270,43 @@ def test_inputs_and_outputs_may_be_nests():
         assert names == [f"n{i}" for i in ids]
 
 
+@pytest.mark.parametrize("width", [2, 3])
+@pytest.mark.parametrize("method", ["infobatch", "rs2"])
+def test_a_list_of_inputs_and_outputs_trains(width, method):
+    other = np.arange(NUM * width, dtype="float32").reshape(NUM, width)
+    inputs = [keras.Input((3,)), keras.Input((width,))]
+    joined = keras.layers.Concatenate()(inputs)
+    outputs = [keras.layers.Dense(1, name=name)(joined) for name in "ab"]
+    model = keras.Model(inputs, outputs)
+    dynamic = Dynamic(
+        ([X, other], [Y, Y + 100]), 0.5, method, 2, 0.0, label, seed=0
+    )
+    optimizer = keras.optimizers.SGD(0.0)
+    metrics = [[dynamic.losses], []]
+    model.compile(optimizer, ["mse", "mse"], metrics=metrics)
+    trace = fit(model, dynamic, epochs=3)
+    np.testing.assert_array_equal(trace.trained, trace.drawn)
+    for (x, second), (a, b), *_ in dynamic.dataset:
+        ids = a.numpy()[:, 0].astype(int)
+        np.testing.assert_array_equal(x, X[ids])
+        np.testing.assert_array_equal(second, other[ids])
+        np.testing.assert_array_equal(b, Y[ids] + 100)
+
+
+def test_infobatch_takes_class_weights_as_sample_weights():
+    y = np.arange(NUM) % 2
+    by_class = np.array([1.0, 2.0])
+    refused = Dynamic((X, y), batch_size=4, loss="mse", seed=0)
+    with pytest.raises(ValueError, match="`class_weight` and `sample_weight`"):
+        fit(model_for(refused), refused, class_weight={0: 1.0, 1: 2.0})
+    dynamic = Dynamic((X, y, by_class[y]), batch_size=4, loss="mse", seed=0)
+    fit(model_for(dynamic), dynamic, epochs=1)
+    np.testing.assert_array_equal(
+        np.concatenate([weights for _, _, weights in dynamic.dataset]),
+        by_class[y[dynamic.ids]],
+    )
+
+
 def test_the_losses_of_one_of_several_outputs():
     dynamic = Dynamic(
         (X, {"a": Y, "b": Y + 100}), batch_size=4, loss=label, seed=0
@@ -288,12 +325,89 @@ def test_the_losses_of_one_of_several_outputs():
     )
 
 
-def test_a_second_fit_starts_again():
+@pytest.mark.parametrize("method", ["infobatch", "rs2", "loss"])
+def test_fits_of_one_epoch_go_on_as_one_fit_does(method):
+    whole, parts = (dynamic_of(method=method, anneal=0.0) for _ in range(2))
+    expected = fit(model_for(whole), whole, epochs=6)
+    model = model_for(parts)
+    traces = [fit(model, parts, epochs=1) for _ in range(6)]
+    drawn = [trace.drawn[0] for trace in traces]
+    weights = [trace.weights[0] for trace in traces]
+    np.testing.assert_array_equal(drawn, expected.drawn)
+    np.testing.assert_array_equal(weights, expected.weights)
+    assert sorted(np.concatenate(drawn[:2])) == list(range(NUM))
+
+
+def test_losses_decide_in_fits_of_one_epoch_by_default():
+    dynamic = Dynamic((X, Y), batch_size=2, loss=label, seed=0)
+    model = model_for(dynamic)
+    weights = [fit(model, dynamic, epochs=1).weights[0] for _ in range(4)]
+    np.testing.assert_array_equal(weights[:2], np.ones((2, 12)))
+    assert set(weights[2].tolist()) == set(weights[3].tolist()) == {1, 2}
+
+
+def test_single_epochs_of_a_small_part_see_all_the_data():
+    """By hand: 2 of 24 examples a fit; 12 fits are one pass."""
+    dynamic = dynamic_of(method="rs2", keep=0.1, loss=None)
+    model = model_for(dynamic)
+    drawn = [fit(model, dynamic, epochs=1).drawn[0] for _ in range(12)]
+    assert sorted(np.concatenate(drawn)) == list(range(NUM))
+
+
+def test_a_second_fit_goes_on_with_the_known_losses_and_its_own_end():
+    dynamic = dynamic_of(anneal=0.25)
+    model = model_for(dynamic)
+    first, second = (fit(model, dynamic, epochs=4) for _ in range(2))
+    is_uniform = [(weights == 1).all() for weights in second.weights]
+    assert is_uniform == [False, False, False, True]
+    expected = dynamic_sampling.uniform(NUM, 7 * 12, 12, seed=0)
+    np.testing.assert_array_equal(second.drawn[3], expected)
+    assert not np.array_equal(first.drawn, second.drawn)
+
+
+def test_the_seed_decides_the_second_fit_as_well():
+    drawn = []
+    for _ in range(2):
+        dynamic = dynamic_of()
+        model = model_for(dynamic)
+        drawn += [fit(model, dynamic, epochs=3).drawn for _ in range(2)]
+    np.testing.assert_array_equal(drawn[:2], drawn[2:])
+
+
+def test_after_a_reset_a_fit_starts_again():
     dynamic = dynamic_of()
     model = model_for(dynamic)
-    first, second = fit(model, dynamic), fit(model, dynamic)
+    first = fit(model, dynamic)
+    dynamic.reset()
+    assert np.isnan(dynamic.known_losses).all()
+    np.testing.assert_array_equal(dynamic.ids, first.drawn[0])
+    second = fit(model, dynamic)
     np.testing.assert_array_equal(first.drawn, second.drawn)
     np.testing.assert_array_equal(first.trained, second.trained)
+    assert dynamic.savings()[0].actual == 2 * 8 * 12
+
+
+def test_an_initial_epoch_sets_the_count_and_the_next_fit_goes_on_from_it():
+    whole, parts = (dynamic_of(method="rs2", loss=None) for _ in range(2))
+    expected = fit(model_for(whole), whole, epochs=8).drawn
+    model = model_for(parts)
+    drawn = fit(model, parts, epochs=6, initial_epoch=4).drawn
+    drawn += fit(model, parts, epochs=2).drawn
+    np.testing.assert_array_equal(drawn, expected[4:])
+
+
+def test_an_epoch_that_an_error_ended_is_drawn_again():
+    class Fail(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == 8:
+                raise KeyboardInterrupt
+
+    whole, parts = dynamic_of(), dynamic_of()
+    expected = fit(model_for(whole), whole, epochs=2).drawn
+    model = model_for(parts)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, parts, also=[Fail()])
+    assert fit(model, parts, epochs=1).drawn[0].tolist() == list(expected[1])
 
 
 def test_a_fit_from_a_later_epoch_goes_on():

@@ -154,32 +154,43 @@ def test_hardest_with_a_share_of_one_is_random():
     assert 400 < np.mean(ids) < 600
 
 
-def test_a_draw_depends_on_the_seed_and_the_epoch_alone():
+def test_a_draw_depends_on_the_seed_and_its_number_alone():
     first, again = (
-        sampler(anneal=0.0).draw(LOSSES, 5, epochs=10) for _ in range(2)
+        sampler(anneal=0.0).draw(LOSSES, number=5) for _ in range(2)
     )
     np.testing.assert_array_equal(first, again)
-    epochs = {
-        tuple(sampler(anneal=0.0).draw(LOSSES, epoch, 50)[0])
-        for epoch in range(20)
+    numbers = {
+        tuple(sampler(anneal=0.0).draw(LOSSES, number)[0])
+        for number in range(20)
     }
     seeds = {
-        tuple(sampler(anneal=0.0, seed=seed).draw(LOSSES, 5, 50)[0])
+        tuple(sampler(anneal=0.0, seed=seed).draw(LOSSES, 5)[0])
         for seed in range(20)
     }
-    assert min(len(epochs), len(seeds)) > 15
+    assert min(len(numbers), len(seeds)) > 15
 
 
 @pytest.mark.parametrize(
     ("anneal", "epochs", "first"),
-    # By hand: the last ceil(anneal * epochs); 0.07 * 100 is 7.000000000000001.
-    [(0.125, 8, 7), (0.125, 9, 7), (0.07, 100, 93), (0, 5, 5), (1, 5, 0)],
+    # By hand: the last ceil(anneal * epochs), but below 1 not the first epoch;
+    # 0.07 * 100 is 7.000000000000001.
+    [
+        (0.125, 8, 7),
+        (0.125, 9, 7),
+        (0.07, 100, 93),
+        (0, 5, 5),
+        (1, 5, 0),
+        (0.125, 1, 1),
+        (0.9, 2, 1),
+        (1, 1, 0),
+    ],
 )
 def test_the_last_part_of_the_epochs_is_uniform(anneal, epochs, first):
     drawn = sampler(anneal=anneal, size=5, easy_ratio=0.1)
     for epoch in range(epochs):
-        ids, weights = drawn.draw(LOSSES, epoch, epochs)
         is_uniform = epoch >= first
+        assert drawn.is_annealed(epoch, epochs) == is_uniform
+        ids, weights = drawn.draw(LOSSES, epoch, is_uniform)
         assert (weights == 1).all() == is_uniform
         if is_uniform:
             expected = dynamic_sampling.uniform(10, 5 * epoch, 5, 0)
@@ -190,13 +201,13 @@ def test_the_last_part_of_the_epochs_is_uniform(anneal, epochs, first):
 def test_an_example_without_a_loss_makes_the_epoch_uniform(method):
     losses = LOSSES.copy()
     losses[4] = np.nan
-    ids, weights = sampler(method=method).draw(losses, 1, 10)
+    ids, weights = sampler(method=method).draw(losses, 1)
     np.testing.assert_array_equal(ids, dynamic_sampling.uniform(10, 4, 4, 0))
     np.testing.assert_array_equal(weights, np.ones(4))
 
 
 def test_the_loss_method_has_weights_of_one():
-    ids, weights = sampler(method="loss").draw(LOSSES, 0, 10)
+    ids, weights = sampler(method="loss").draw(LOSSES, 0)
     assert set(HARD) <= set(ids.tolist())
     np.testing.assert_array_equal(weights, np.ones(4))
 

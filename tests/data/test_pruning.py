@@ -322,6 +322,32 @@ def test_arrays_that_were_not_scored_are_refused(data, received):
         prune(selection())(data)
 
 
+class Pairs(keras.utils.PyDataset):
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return -(-len(self.x) // 4)
+
+    def __getitem__(self, index):
+        rows = slice(4 * index, 4 * index + 4)
+        return self.x[rows], self.y[rows]
+
+
+def test_a_py_dataset_is_refused_and_the_remedy_works():
+    message = (
+        "prune the arrays or file names that it reads, in the order in which "
+        "it yields them, and make it anew (`selection.ids` are their "
+        "positions). Received: data of type Pairs"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        prune(selection())(Pairs(X, Y))
+    pruned = Pairs(*prune(selection())((X, Y)))
+    found = np.concatenate([pruned[i][0] for i in range(len(pruned))])
+    np.testing.assert_array_equal(found, X[KEPT])
+
+
 LONG = 300
 LONG_X = np.arange(LONG * 2, dtype="float32").reshape(LONG, 2)
 LONG_Y = np.arange(LONG) % 3

@@ -367,6 +367,61 @@ def test_a_saved_selection_is_loaded_as_it_was(tmp_path, ending, is_full):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        pytest.param(np.array([1, 3], np.int32), [1, 3], id="int32"),
+        pytest.param(np.array([1, 3], np.uint64), [1, 3], id="uint64"),
+        pytest.param([1, 3], [1, 3], id="list"),
+        pytest.param(np.array([3, 0, 1]), [0, 1, 3], id="unsorted"),
+        pytest.param(np.array([3, 0], np.uint8), [0, 3], id="both"),
+    ],
+)
+def test_ids_of_any_whole_numbers_and_order_are_saved(tmp_path, ids, expected):
+    kept = Selection(ids, np.int64(4), "mine")
+    kept.save(tmp_path / "kept.npz")
+    loaded = Selection.load(tmp_path / "kept.npz")
+    same(kept, loaded)
+    assert loaded.ids.tolist() == kept.ids.tolist() == expected
+    assert kept.num_examples == loaded.num_examples == 4
+
+
+def test_weights_are_sorted_with_the_ids():
+    given = np.array([5, 0, 2]), np.array([0.5, 1.0, 1.5])
+    kept = Selection(given[0], 6, "mine", weights=given[1])
+    assert kept.ids.tolist() == [0, 2, 5]
+    assert kept.weights.tolist() == [1.0, 1.5, 0.5]
+    assert kept.weights.dtype == np.float32
+    assert given[0].tolist() == [5, 0, 2]
+    replaced = dataclasses.replace(kept, reason="why")
+    assert replaced.weights.tolist() == [1.0, 1.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([1, 2, 1], "hold no example twice. Received: 1 more than once, such"),
+        ([2, 2, 0, 0], "Received: 2 more than once, such as 0"),
+        ([0, 4], "in [0, num_examples). Received: ids from 0 to 4, num_ex"),
+        ([2, -1], "Received: ids from -1 to 2, num_examples=4"),
+        (np.array([2**63], np.uint64), f"from {2**63} to {2**63}, num"),
+        ([1.0, 2.0], "gives them. Received: ids of shape (2,) and dtype float"),
+        ([True, False, True, False], "shape (4,) and dtype bool"),
+        ([[1, 2]], "whole numbers of shape (kept,), at least one"),
+        (np.arange(0), "Received: ids of shape (0,) and dtype int64"),
+    ],
+)
+def test_wrong_ids_are_named(ids, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Selection(np.array(ids), 4, "mine")
+
+
+def test_weights_of_another_number_are_named():
+    message = "one a kept example. Received: weights of shape (3,), 2 examples"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Selection(np.array([0, 1]), 4, "mine", weights=np.ones(3))
+
+
 @pytest.mark.parametrize("ending", ["npz", "parquet"])
 def test_a_row_takes_at_most_20_bytes(tmp_path, ending):
     rng = np.random.default_rng(0)
@@ -549,14 +604,43 @@ def test_a_class_that_vanished_makes_the_imbalance_infinite():
     assert report.per_class[2] == (4, 0)
 
 
+def text_of(report):
+    console = rich.console.Console(width=200)
+    with console.capture() as capture:
+        console.print(report)
+    return " ".join(capture.get().split())
+
+
+def test_a_report_with_infinities_is_json_by_the_rules_and_a_table():
+    scores = np.where(LABELS == 1, np.inf, SCORES)
+    cost = [Saving("pruning", "examples", 0, 80, measured=True)]
+    report = select(scores, 0.5, cost=cost).report(LABELS, scores, epochs=4)
+    fields = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert report.imbalance == (10.0, float("inf"))
+    assert fields["imbalance"] == [10.0, None]
+    assert fields["score_quantiles"]["kept"][1:] == [None] * 4
+    assert fields["score_quantiles"]["dropped"][0] == 0.0
+    assert fields["break_even_trainings"] == 0.5
+    text = text_of(report)
+    assert "imbalance │ 10 │ - │" in text
+    assert ", -, -, -, -." in text
+    assert "inf" not in text
+
+
+def test_a_selection_that_never_pays_says_so():
+    cost = [Saving("pruning", "examples", 0, 80, measured=True)]
+    report = select(SCORES, 1.0, cost=cost).report(epochs=1)
+    fields = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert fields["break_even_trainings"] is None
+    assert fields["cost_in_epochs"] == 1.0
+    assert "Scoring cost 1 full epochs. It never pays." in text_of(report)
+
+
 def test_the_report_is_a_table():
     cost = [Saving("pruning", "examples", 0, 80, measured=True)]
     kept = select(SCORES, 0.5, "auto", LABELS, seed=0, cost=cost)
     report = kept.report(LABELS, SCORES, epochs=4)
-    console = rich.console.Console(width=100)
-    with console.capture() as capture:
-        console.print(report)
-    text = " ".join(capture.get().split())
+    text = text_of(report)
     assert "40 of 80 examples kept, random" in text
     assert "class 2 │ 4 │" in text
     assert "imbalance │ 10 │" in text

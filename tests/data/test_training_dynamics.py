@@ -7,6 +7,10 @@ import tensorflow as tf
 
 from keras_eff import scores
 from keras_eff.data import TrainingDynamics
+from keras_eff.data import prune
+from keras_eff.data import score
+from keras_eff.data import select
+from keras_eff.data.fingerprint import Fingerprint
 
 NUM, EPOCHS = 37, 4
 
@@ -150,6 +154,41 @@ def test_a_second_fit_starts_anew():
     model = train(dynamics)
     train(dynamics, model, epochs=2)
     assert dynamics.num_records == 2
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("form", ["arrays", "examples", "batches"])
+def test_scores_know_the_data(form, every):
+    given = data()
+    if form != "arrays":
+        given = tf.data.Dataset.from_tensor_slices(data())
+    given = given.batch(10) if form == "batches" else given
+    dynamics = TrainingDynamics(given, every=every, batch_size=10)
+    model = train(dynamics)
+    found = dynamics.scores("aum").fingerprint
+    assert found == score(given, "el2n", model, verbose=0).fingerprint
+    Fingerprint.of(data()).check_same(found)
+    assert found.num_examples == NUM
+    assert dynamics.scores("loss").fingerprint == found
+
+
+def test_a_second_fit_knows_its_own_data():
+    dynamics = TrainingDynamics(data())
+    model = train(dynamics)
+    dynamics.data = x, y = data(seed=1)
+    train(dynamics, model, epochs=1)
+    assert dynamics.scores("aum").fingerprint == Fingerprint.of((x, y))
+
+
+def test_data_in_another_order_are_not_pruned(recorded):
+    kept = select(recorded[0].scores("forgetting"), 0.5)
+    x, y = data()
+    assert len(prune(kept)((x, y))[0]) == len(kept.ids)
+    with pytest.raises(ValueError, match="in the same order: `shuffle` comes"):
+        prune(kept)((x[::-1], y[::-1]))
+    shuffled = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(NUM, seed=0)
+    with pytest.raises(ValueError, match="in the same order: `shuffle` comes"):
+        shuffled.apply(prune(kept))
 
 
 @pytest.mark.parametrize("batched", [True, False])
