@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_eff.data.compare import compare as compare_arrays
 from keras_eff.data.comparison import Comparison
+from keras_eff.data.model_copy import copy_state
 
 _HELD_OUT = 0.2
 
@@ -22,7 +23,8 @@ def compare(
             or `.tfrecord` file of `tf.train.Example`s, each with a feature
             `x`, numbers or one encoded image, and a feature `y`, an integer.
         model_path: `.keras` file of a compiled classifier. Each training
-            starts from newly drawn weights.
+            starts from newly drawn weights; layers with `adapt`, such as
+            `Normalization`, keep what they were adapted to.
         **settings: further arguments of `keras_eff.data.compare`.
 
     Raises:
@@ -42,6 +44,7 @@ def compare(
 
     def model_fn() -> keras.Model:
         fresh = keras.models.clone_model(model)
+        copy_state(model, fresh, is_kept=lambda layer: hasattr(layer, "adapt"))
         fresh.compile_from_config(model.get_compile_config())
         return fresh
 

@@ -64,6 +64,49 @@ def test_each_training_starts_from_new_weights(files):
     ]
 
 
+def test_what_layers_were_adapted_to_is_kept(files):
+    """Raw columns around 1000: without their scale the model is at chance."""
+    arrays = np.load(files / "data.npz")
+    x = arrays["x"] * 20 + 1000
+    np.savez(files / "raw.npz", x=x, y=arrays["y"])
+    normalization = keras.layers.Normalization()
+    normalization.adapt(x)
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            normalization,
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    model.fit(x, arrays["y"], verbose=0)
+    model.save(files / "raw.keras")
+    found = prune_files.compare(
+        files / "raw.npz", files / "raw.keras", **SMALL | {"epochs": 10}
+    )
+    assert found.rows[0].mean("accuracy") >= 0.75
+
+
+def test_a_vocabulary_is_kept(files):
+    codes = np.array([[1001], [2002]] * 20)
+    np.savez(files / "codes.npz", x=codes, y=np.arange(40) % 2)
+    lookup = keras.layers.IntegerLookup(output_mode="one_hot")
+    lookup.adapt(codes)
+    model = keras.Sequential(
+        [
+            keras.Input((1,), dtype="int64"),
+            lookup,
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
+    model.save(files / "codes.keras")
+    found = prune_files.compare(
+        files / "codes.npz", files / "codes.keras", **SMALL | {"epochs": 8}
+    )
+    assert found.rows[0].mean("accuracy") == 1
+
+
 def records(path, rows):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for features in rows:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_eff.data.batches import num_replicas
+from keras_eff.data.model_copy import copy_state
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ class DropoutMember:
         """
         x = keras.tree.map_structure(ops.convert_to_tensor, x)
         if not self._is_copied:
-            self._copy_weights(x)
+            self._copy_state(x)
         predictions = []
         for number in range(self.passes):
             random = np.random.default_rng([self._seed, index, number])
@@ -127,10 +128,10 @@ class DropoutMember:
             )
         return predictions
 
-    def _copy_weights(self, x) -> None:
+    def _copy_state(self, x) -> None:
         if not self._model.built:  # a subclassed model
             self._model(x)
-        self._model.set_weights(self.models[0].get_weights())
+        copy_state(self.models[0], self._model)
         # Frozen, batch normalization does not look at the batch.
         self._model.trainable = False
         self._is_copied = True

@@ -13,8 +13,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_eff.data.members import MonteCarloDropout
+from keras_eff.data.model_copy import layer_pairs
 
 BATCHES_A_PART = 32
 _PLAIN = (str, bytes, int, float, bool, type(None))
@@ -152,9 +154,10 @@ class ContentHash:
 def key_of(data: str, by: Any, members: list[Any], **arguments: Any) -> str:
     """Returns the name under which scores are kept.
 
-    A model is known by its class, configuration and weights; the code of a
-    subclass is not looked at. A function is known by its name, its code and
-    the plain values that it holds, not by what it reads from elsewhere.
+    A model is known by its class, configuration, weights and what its layers
+    save beside them, such as a vocabulary; the code of a subclass
+    is not looked at. A function is known by its name, its code and the plain
+    values that it holds, not by what it reads from elsewhere.
 
     Args:
         data: string, hash of the data.
@@ -194,11 +197,42 @@ def _of_member(member: Any) -> Any:
         digest = hashlib.blake2b()
         for weight in member.get_weights():
             digest.update(_bytes_of(weight))
-        return [_of_class(member), _config_of(member), digest.hexdigest()]
+        return [
+            _of_class(member),
+            _config_of(member),
+            digest.hexdigest(),
+            _assets_of(member),
+        ]
     return [
         _of_class(member),
-        hashlib.blake2b(pickle.dumps(member)).hexdigest(),
+        _hash_of(pickle.dumps(member)),
     ]
+
+
+def _assets_of(model: keras.Model) -> list[Any]:
+    """Returns the hashes of what layers keep outside of their weights."""
+    layers = [layer for layer, _ in layer_pairs(model, model)]
+    found = []
+    for layer in (layer for layer in layers if hasattr(layer, "save_assets")):
+        variables: dict[str, Any] = {}  # such as the weights of TF-IDF
+        layer.save_own_variables(variables)
+        found += [
+            [name, _hash_of(_bytes_of(ops.convert_to_numpy(value)))]
+            for name, value in variables.items()
+        ]
+        with tempfile.TemporaryDirectory() as directory:
+            layer.save_assets(directory)
+            paths = sorted(pathlib.Path(directory).rglob("*"))
+            found += [
+                [path.name, _hash_of(path.read_bytes())]
+                for path in paths
+                if path.is_file()
+            ]
+    return found
+
+
+def _hash_of(content: Any) -> str:
+    return hashlib.blake2b(content).hexdigest()
 
 
 def _of_class(member: Any) -> str:
@@ -214,7 +248,7 @@ def _config_of(model: keras.Model) -> Any:
 
 def _of_argument(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return [str(value.dtype), hashlib.blake2b(_bytes_of(value)).hexdigest()]
+        return [str(value.dtype), _hash_of(_bytes_of(value))]
     return value
 
 

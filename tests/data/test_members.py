@@ -4,6 +4,7 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
@@ -101,6 +102,55 @@ def test_batch_normalization_does_not_look_at_the_batch():
     # Control: with its statistics the result would be another one.
     batch = np.array(keras.models.clone_model(model)(X, training=True))
     assert np.abs(batch - found).max() > 0.05
+
+
+def normalized_to(x):
+    layer = keras.layers.Normalization()
+    layer.adapt(x)
+    return layer
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "wrapped"])
+def test_a_copy_keeps_what_a_layer_was_adapted_to(wrapped):
+    layer = normalized_to(X * 20 + 100)
+    if wrapped:  # a layer within a layer, which is no model
+        layer = keras.layers.TimeDistributed(layer)
+    model = keras.Sequential(
+        [
+            keras.Input((1, 4) if wrapped else (4,)),
+            layer,
+            keras.layers.Dropout(1e-6),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    x = (X * 20 + 100).reshape(-1, *model.input_shape[1:])
+    (found, _) = opened(MonteCarloDropout(model, passes=2)).predict(0, x)
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    # Control: without that state it is another model.
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    assert np.abs(np.array(clone(x)) - expected).max() > 0.05
+
+
+@pytest.mark.parametrize("mode", ["multi_hot", "tf_idf"])
+def test_a_copy_keeps_its_vocabulary(mode):
+    texts = np.array([["a b"], ["b c"], ["c c d"]], dtype=object)
+    words = keras.layers.TextVectorization(output_mode=mode)
+    words.adapt(texts)
+    model = keras.Sequential(
+        [
+            keras.Input((1,), dtype="string"),
+            words,
+            keras.layers.Dense(4),
+            keras.layers.Dropout(1e-6),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    (found, _) = opened(MonteCarloDropout(model, passes=2)).predict(0, texts)
+    # A tensor: Keras' `predict` takes no array of objects on TensorFlow.
+    expected = model.predict(tf.constant(texts.astype(str)), verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_logits_of_dropout_passes_become_probabilities():

@@ -127,6 +127,25 @@ def test_the_key_knows_weights_configuration_function_and_arguments():
     assert keys[-2] == key_of("data", above(0.6), [linear()])
 
 
+def of_words(texts, mode="multi_hot"):
+    words = keras.layers.TextVectorization(output_mode=mode, name="words")
+    words.adapt(texts)
+    inputs = keras.Input((1,), dtype="string", name="texts")
+    return keras.Model(inputs, words(inputs), name="of_words")
+
+
+def test_the_key_knows_what_layers_were_adapted_to():
+    models = [
+        of_words(["a b", "c"]),
+        of_words(["a b", "d"]),  # one vocabulary as long as the other
+        of_words(["a b", "c"], "tf_idf"),
+        of_words(["a b", "c", "c a"], "tf_idf"),
+    ]
+    keys = [key_of("data", "el2n", [model]) for model in models]
+    assert len(set(keys)) == len(keys)
+    assert keys[0] == key_of("data", "el2n", [of_words(["a b", "c"])])
+
+
 def test_a_subclassed_model_is_known_by_its_weights():
     class Subclassed(keras.Model):
         def call(self, inputs):
