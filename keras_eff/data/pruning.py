@@ -29,9 +29,9 @@ def prune(
 
     Apply it to the data that were scored, in the order in which they were
     scored: before `shuffle`, `repeat`, `cache` and, if it can be, before
-    records are parsed, so that only the kept ones are. Batches are pruned and filled up
-    again. Examples that are in memory are cheaper to prune as arrays: a
-    dataset still runs through them all.
+    records are parsed, so that only the kept ones are. Batches are pruned and
+    filled up again. Examples that are in memory are cheaper to prune as
+    arrays: a dataset still runs through them all.
 
     A selection from the scores of `score` knows some of the examples, and the
     data are compared with them: arrays at either end and between, a dataset
