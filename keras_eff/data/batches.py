@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_eff.data.batch_axis import is_batched
+
 # A call of `predict`, which a distribution strategy needs, costs as much as
 # many steps of it.
 STEPS_A_CALL = 32
@@ -35,14 +37,17 @@ def split(element: Any) -> tuple[Any, Any]:
     """Returns `(x, y)` of a batch, with `y=None` where it has no labels.
 
     Args:
-        element: `(x, y)`, `(x,)` or `x`.
+        element: `(x, y, sample_weight)`, `(x, y)`, `(x,)` or `x`. The weight
+            belongs to training and is not looked at.
 
     Example:
     >>> split(("x", "y")), split(("x",)), split("x")
     (('x', 'y'), ('x', None), ('x', None))
+    >>> split(("x", "y", "weight"))
+    ('x', 'y')
     """
     if isinstance(element, tuple):
-        return element if len(element) == 2 else (element[0], None)
+        return element[:2] if len(element) > 1 else (element[0], None)
     return element, None
 
 
@@ -84,14 +89,15 @@ def batches_of(
     """Returns the batches of a data set, in its order.
 
     Args:
-        dataset: `(x, y)` arrays, `(x,)` or `x` without labels; a
-            `tf.data.Dataset` of one of these, batched or not; or a
-            `keras.utils.PyDataset`. `x` can be a nest within a tuple or
-            a dictionary.
+        dataset: `(x, y)` or `(x, y, sample_weight)` arrays, `(x,)` or `x`
+            without labels; a `tf.data.Dataset` of one of these, batched or
+            not; or a `keras.utils.PyDataset`. `x` can be a nest within a
+            tuple or a dictionary.
         batch_size: positive integer. Batched data keep their own, unless the
             model is spread over several replicas.
         model: `keras.Model`, whose inputs tell whether a `tf.data.Dataset` is
-            batched. Without one its first axis does: unknown in batches.
+            batched. Without one its first axis does: unknown in batches, and
+            where it is known, and one for all tensors, an error.
         needs_labels: bool, whether only pairs will do.
 
     Returns:
@@ -122,7 +128,7 @@ def batches_of(
 
 
 def _of_arrays(data, batch_size, needs_labels) -> Batches:
-    is_pair = isinstance(data, tuple) and len(data) == 2
+    is_pair = isinstance(data, tuple) and len(data) in (2, 3)
     is_pool = (isinstance(data, tuple) and len(data) == 1) or (
         isinstance(data, dict) or hasattr(data, "shape")
     )
@@ -160,7 +166,8 @@ def _of_dataset(dataset, batch_size, model, needs_labels) -> Batches:
     spec = dataset.element_spec
     _check_pair(spec, needs_labels)
     num_examples = None
-    if not _is_batched(spec, model):
+    x, _ = split(spec)
+    if not is_batched(x, spec, model):
         cardinality = int(dataset.cardinality())
         num_examples = cardinality if cardinality >= 0 else None
         dataset = dataset.batch(batch_size)
@@ -192,7 +199,7 @@ def num_replicas(model: Any) -> int:
 
 
 def _check_pair(spec, needs_labels) -> None:
-    allowed = (2,) if needs_labels else (1, 2)
+    allowed = (2, 3) if needs_labels else (1, 2, 3)
     is_tuple = isinstance(spec, tuple)
     if (is_tuple and len(spec) not in allowed) or (
         needs_labels and not is_tuple
@@ -202,41 +209,6 @@ def _check_pair(spec, needs_labels) -> None:
             f"{'' if needs_labels else ', `(x,)` or `x`'}. Received: elements "
             f"{spec}"
         )
-
-
-def _is_batched(spec, model) -> bool:
-    x, _ = split(spec)
-    if model is None:
-        return _is_batched_alone(spec)
-    # Ranks are added up: several inputs may come in another order.
-    ranks = [leaf.shape.rank for leaf in keras.tree.flatten(x)]
-    return sum(ranks) == sum(len(x.shape) for x in _inputs_of(model))
-
-
-def _is_batched_alone(spec) -> bool:
-    shapes = [leaf.shape for leaf in keras.tree.flatten(spec)]
-    if any(shape.rank == 0 for shape in shapes):
-        return False
-    first = {shape[0] for shape in shapes}
-    if len(shapes) > 1 and len(first) == 1 and None not in first:
-        raise ValueError(
-            "Argument `dataset` must tell whether it is batched, and without "
-            "a Keras model its first axis does: batch it with "
-            f"`drop_remainder=False`, or pass arrays. Received: elements {spec}"
-        )
-    return first == {None}
-
-
-def _inputs_of(model) -> list[Any]:
-    try:
-        return keras.tree.flatten(model.inputs)
-    except AttributeError as error:
-        raise ValueError(
-            "Argument `model` must be Functional or Sequential to score a "
-            "`tf.data.Dataset`: its inputs tell whether the data are batched; "
-            "a subclassed model takes arrays. Received: model of type "
-            f"{type(model).__name__}"
-        ) from error
 
 
 def _of_py_dataset(dataset, needs_labels) -> Batches:

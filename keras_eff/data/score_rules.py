@@ -118,6 +118,13 @@ class PredictionScore:
             )
 
     def _check_probabilities(self, predictions: np.ndarray) -> None:
+        if predictions.ndim != 2:
+            raise ValueError(
+                f"Score {self.by!r} needs predictions of shape `(batch, "
+                "classes)`: one an example, not one a step or a pixel. Pass a "
+                "function as `by`, which reduces them. Received: predictions "
+                f"of shape {predictions.shape}"
+            )
         if not _are_probabilities(predictions):
             raise ValueError(
                 "The model must return probabilities, in [0, 1] and with rows "

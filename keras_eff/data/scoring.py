@@ -51,7 +51,11 @@ def score(
     Args:
         dataset: `(x, y)` arrays; a `tf.data.Dataset` of `(x, y)`, batched or
             not, that yields the same order each time; or a `PyDataset`. For
-            scores without labels also `(x,)` or `x` in place of `(x, y)`.
+            scores without labels also `(x,)` or `x` in place of `(x, y)`; of
+            `(x, y, sample_weight)` the weight is not looked at. Without a
+            Keras model a dataset is batched if the first axis of all its
+            tensors is unknown; one that is known could be either, and is
+            refused.
         by: string, one of the above; a function `(predictions, labels) ->
             scores` of shape `(batch,)`, whose labels are `None` for data
             without; or a dictionary name -> weight: the weighted mean of

@@ -53,7 +53,8 @@ def test_without_a_model_the_inputs_are_flattened():
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_a_file_holds_what_memory_would(tmp_path, batched):
-    dataset = tf.data.Dataset.from_tensor_slices(X)
+    # Labels tell that examples are not batched.
+    dataset = tf.data.Dataset.from_tensor_slices((X, np.zeros(11)))
     dataset = dataset.batch(3) if batched else dataset
     found = embed(dataset, path=tmp_path / "rows.npy", batch_size=3)
     assert isinstance(found, np.memmap)

@@ -94,6 +94,19 @@ def test_every_name_asks_for_probabilities(by):
         scored(by, Fixed(2 * FIRST), Fixed(2 * FIRST))
 
 
+@pytest.mark.parametrize("by", sorted(RULES))
+@pytest.mark.parametrize("shape", [(6,), (6, 2, 3)], ids=str)
+def test_every_name_asks_for_one_prediction_an_example(by, shape):
+    steps = np.full(shape, 1 / 3, "float32")
+    message = re.escape(
+        f"Score {by!r} needs predictions of shape `(batch, classes)`: one an "
+        "example, not one a step or a pixel. Pass a function as `by`, which "
+        f"reduces them. Received: predictions of shape {shape}"
+    )
+    with pytest.raises(ValueError, match=message):
+        scored(by, Fixed(steps), Fixed(steps))
+
+
 @pytest.mark.parametrize("by", ["el2n", "entropy", "bald"])
 def test_batches_that_are_scored_together_have_their_own_scores(by):
     scorer = PredictionScore(by, [Fixed(FIRST), Fixed(SECOND)])

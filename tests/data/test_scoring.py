@@ -76,6 +76,33 @@ def test_scores_are_el2n_written_out_by_hand():
     np.testing.assert_allclose(scores, el2n_of(model, X, Y), rtol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["arrays", "dataset", "batches"])
+def test_sample_weights_change_no_score(form):
+    data = (X, Y, np.arange(NUM))
+    if form != "arrays":
+        data = tf.data.Dataset.from_tensor_slices(data)
+    data = data.batch(4) if form == "batches" else data
+    model = linear_model()
+    found = score(data, model=model, batch_size=4, verbose=0)
+    expected = score((X, Y), model=model, batch_size=4, verbose=0)
+    np.testing.assert_array_equal(found, expected)
+    # What was scored is what is pruned: with its weights.
+    assert len(found.fingerprint.specs) == 3
+
+
+def test_batches_of_plain_strings_are_scored_as_keras_predicts_them():
+    texts = np.array(["a b", "b c", "c d", "d a", "a"], dtype=object)
+    words = keras.layers.TextVectorization(output_mode="multi_hot")
+    words.adapt(texts)
+    inputs = keras.Input((1,), dtype="string")
+    dense = keras.layers.Dense(CLASSES, activation="softmax")
+    model = keras.Model(inputs, dense(words(inputs)))
+    batches = tf.data.Dataset.from_tensor_slices(texts.astype(str)).batch(2)
+    found = score(batches, by="entropy", model=model, verbose=0)
+    expected = rules.entropy(model.predict(batches, verbose=0))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("batch_size", [1, 5, NUM, 256])
 def test_scores_do_not_depend_on_the_batch_size(batch_size):
     model = linear_model()
@@ -317,7 +344,7 @@ def test_a_dataset_shuffled_once_for_all_is_scored_in_its_order():
         ({"model": []}, "Received: []"),
         ({"dataset": [X, Y]}, "must be `(x, y)` arrays or a "),
         ({"dataset": [X, Y]}, "of pairs. Received: list"),
-        ({"dataset": (X, Y, Y)}, "of pairs. Received: tuple"),
+        ({"dataset": (X, Y, Y, Y)}, "of pairs. Received: tuple"),
         ({"dataset": X}, "of pairs. Received: ndarray"),
         (
             {"dataset": (X, Y[:-1])},
@@ -336,7 +363,7 @@ def test_a_dataset_shuffled_once_for_all_is_scored_in_its_order():
             "at least one example. Received: an empty dataset",
         ),
         (
-            {"dataset": tf.data.Dataset.from_tensor_slices((X, Y, Y))},
+            {"dataset": tf.data.Dataset.from_tensor_slices((X, Y, Y, Y))},
             "must yield pairs `(x, y)`. Received: elements (TensorSpec(shape=",
         ),
         (
