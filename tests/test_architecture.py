@@ -240,7 +240,6 @@ def test_every_source_file_has_a_test_file():
         "convolution": "sparse_conv",
         "comparison": "compare",
         "demo_table": "demo",
-        "dynamic_data": "dynamic",
         "epoch_counts": "savings_ledger",
         "example_hash": "fingerprint",
         "flops_account": "savings_ledger",
