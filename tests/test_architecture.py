@@ -227,6 +227,7 @@ def test_every_source_file_has_a_test_file():
     tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     tested_with = {
         "batch_size_table": "batch_size",
+        "batch_axis": "batches",
         "batches": "scheduled_batches",
         "live_integer": "scheduled_batches",
         "sources": "scheduled_batches",

@@ -21,6 +21,7 @@ def embed(
     path: str | os.PathLike | None = None,
     batch_size: int = 256,
     verbose: str | int = 0,
+    overwrite: bool = False,
 ) -> np.ndarray:
     """Returns one float16 vector an example, in the order of the data.
 
@@ -36,11 +37,14 @@ def embed(
             memory. Defaults to `None`.
         batch_size: positive integer. Defaults to `256`.
         verbose: `"auto"`, `0` or `1`: progress bar. Defaults to `0`.
+        overwrite: bool, whether an existing file may be replaced, once the
+            new one is whole. Defaults to `False`.
 
     Returns:
         Float16 array of shape `(n, d)`; other axes are flattened.
 
     Raises:
+        FileExistsError: if there is a file at `path`.
         ValueError: if the model is subclassed, `layer` is not one of it or is
             given without a model, or an embedding is beyond the range of
             float16, 65,504.
@@ -52,12 +56,24 @@ def embed(
     >>> embed(np.ones((5, 2), "float32"), model).shape
     (5, 8)
     """
+    if path is not None and os.path.exists(path) and not overwrite:
+        raise FileExistsError(
+            "A file is not overwritten: name another, or pass "
+            f"`overwrite=True`. Received: path={os.fspath(path)!r}"
+        )
     encoder = encoder_of(model, layer)
     batches = batches_of(dataset, batch_size, model)
     blocks = embedded(batches, encoder, batch_size, verbose)
     if path is None:
         return np.concatenate(list(blocks))
-    return write(blocks, path)
+    part = f"{os.fspath(path)}.part"
+    try:
+        write(blocks, part)
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.unlink(part)
+    return np.load(path, mmap_mode="r")
 
 
 def encoder_of(

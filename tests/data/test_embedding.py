@@ -105,3 +105,18 @@ class Subclassed(keras.Model):
 def test_a_wrong_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         embed(**({"dataset": X} | arguments))
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "embeddings.npy"
+    first = embed(np.ones((5, 2), "float32"), path=path)
+    np.testing.assert_array_equal(first, np.ones((5, 2)))
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="pass `overwrite=True`"):
+        embed(np.zeros((3, 2), "float32"), path=path)
+    with pytest.raises(ValueError, match="range of float16"):
+        embed(np.full((3, 2), 1e9, "float32"), path=path, overwrite=True)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    again = embed(np.zeros((3, 2), "float32"), path=path, overwrite=True)
+    assert again.shape == np.load(path).shape == (3, 2)
