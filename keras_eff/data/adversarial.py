@@ -18,10 +18,11 @@ class AdversarialMargin:
 
         score = - (z_a - z_b) / || grad_x (z_a - z_b) ||_2
 
-    a and b are the two largest logits `z`; of probabilities the logarithms
-    are taken, whose difference is the same. To first order the score is minus
-    the length of the smallest change of `x` that changes the class: high =
-    hard. It is averaged over the models. No labels.
+    a and b are the two largest logits `z`: the inputs of a softmax or sigmoid
+    at the end of the model, or else the logarithms of its probabilities, whose
+    difference is the same as long as none is rounded to 1. To first order the
+    score is minus the length of the smallest change of `x` that changes the
+    class: high = hard. It is averaged over the models. No labels.
 
     Args:
         models: list of `keras.Model` with one output and float inputs.
@@ -63,21 +64,53 @@ class AdversarialMargin:
 def _step_of(model, from_logits):
     # A partial function: of one with code TensorFlow warns that it is traced
     # too often, once a call of `score`.
-    step = functools.partial(_distance, model, from_logits)
+    logits = None if from_logits else _logits_of(model)
+    step = functools.partial(
+        _distance, logits or model, from_logits or logits is not None
+    )
     return tf.function(step, reduce_retracing=True)
+
+
+def _logits_of(model):
+    """Returns what gives the logits, or `None` where it has no such end."""
+    squashes = (keras.activations.softmax, keras.activations.sigmoid)
+    try:
+        last, outputs = model.layers[-1], keras.tree.flatten(model.outputs)
+        is_end = last.output is outputs[0] and len(outputs) == 1
+        features = keras.Model(model.inputs, last.input)
+    except (AttributeError, ValueError):  # subclassed, shared, not built
+        return None
+    if not is_end:
+        return None
+    if isinstance(last, keras.layers.Softmax) and last.axis == -1:
+        return features
+    if type(last) not in (keras.layers.Activation, keras.layers.Dense):
+        return None
+    if last.activation not in squashes:
+        return None
+    if type(last) is keras.layers.Activation:
+        return features
+    return functools.partial(_dense_logits, features, last)
+
+
+def _dense_logits(features, last, x, training=False):
+    x = tf.cast(features(x, training=training), tf.float32)
+    logits = tf.matmul(x, tf.cast(last.kernel, tf.float32))
+    return logits if last.bias is None else logits + last.bias
 
 
 def _distance(model, from_logits, x):
     with tf.GradientTape() as tape:
         tape.watch(x)
         outputs = model(x, training=False)
-        check_one_output(outputs, model)
+        if isinstance(model, keras.Model):
+            check_one_output(outputs, model)
         gap = _gap(outputs, from_logits)
     gradients = keras.tree.flatten(tape.gradient(gap, x))
     if all(g is None for g in gradients):
         raise ValueError(
             "Score 'adversarial_margin' needs a model that has a gradient "
-            f"at its inputs. Received: model={model.name!r}"
+            "at its inputs. Received: a model without one"
         )
     squares = [_square_sums(g) for g in gradients if g is not None]
     return gap / tf.maximum(tf.sqrt(tf.add_n(squares)), _MIN_LENGTH)

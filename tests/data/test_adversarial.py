@@ -74,10 +74,16 @@ def test_distances_of_models_are_averaged():
 
 
 def test_a_plateau_is_far_and_finite():
-    model = linear_model(np.array([[500.0, 0.0]]), "softmax")
-    near, far = margins(model, np.array([[0.001], [1.0]], "float32"))
+    """Where the logits are not to be had: a function ends the model."""
+    kernel, x = np.array([[500.0, 0.0]]), np.array([[0.001], [1.0]], "float32")
+    logits = linear_model(kernel)
+    model = keras.Model(logits.inputs, keras.ops.softmax(logits.outputs[0]))
+    near, far = margins(model, x)
     assert np.isfinite(far)
     assert far < -1e6 < near < 0
+    # A layer tells them, and the distance is right.
+    found = margins(linear_model(kernel, "softmax"), x)
+    np.testing.assert_allclose(found, -x[:, 0], rtol=1e-3)
 
 
 def test_a_tie_is_on_the_boundary():
@@ -147,3 +153,41 @@ def test_a_model_without_a_gradient_is_named():
     message = "needs a model that has a gradient at its inputs. Received"
     with pytest.raises(ValueError, match=message):
         margins(model, X, from_logits=True)
+
+
+def saturated(end):
+    """A model whose probabilities are all 0 or 1 in float32."""
+    keras.utils.set_random_seed(0)
+    dense, *rest = end
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(6, "tanh"), dense, *rest]
+    )
+    model.layers[1].kernel.assign(1_000 * model.layers[1].kernel)
+    return model
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        [keras.layers.Dense(3, "softmax")],
+        [keras.layers.Dense(3), keras.layers.Softmax()],
+        [keras.layers.Dense(3), keras.layers.Activation("softmax")],
+        [keras.layers.Dense(1, "sigmoid")],
+        [keras.layers.Dense(1, "sigmoid", use_bias=False)],
+    ],
+)
+def test_saturated_probabilities_have_the_distance_of_their_logits(end):
+    model = saturated(end)
+    p = model.predict(X, verbose=0)
+    assert ((p == 0) | (p == 1)).any()
+    logits = keras.models.clone_model(model)
+    if not isinstance(logits.layers[-1], keras.layers.Dense):
+        logits = keras.Sequential(logits.layers[:-1])
+    else:
+        logits.layers[-1].activation = keras.activations.linear
+    logits.set_weights(model.get_weights())
+    found = margins(model, X)
+    np.testing.assert_allclose(
+        found, margins(logits, X, from_logits=True), rtol=1e-5
+    )
+    assert np.abs(found).max() < 1e3
