@@ -80,6 +80,7 @@ def sizes_of(found):
 # What is put back.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs_before", [0, 1])
 @pytest.mark.parametrize(
     "settings",

@@ -87,8 +87,12 @@ def same_weights(a, b, rtol=1e-4):
 @kinds
 @pytest.mark.parametrize(
     "options",
-    [{"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}],
-    ids=lambda options: next(iter(options)),
+    [
+        pytest.param({"run_eagerly": True}, marks=pytest.mark.slow),
+        {"jit_compile": True},
+        {"steps_per_execution": 2},
+    ],
+    ids=["run_eagerly", "jit_compile", "steps_per_execution"],
 )
 def test_all_ways_to_run_train_alike(kind, options):
     same_weights(train(kind), train(kind, **options))
@@ -264,6 +268,7 @@ class SparseGradient(SparseDense):
         return identity(y)
 
 
+@pytest.mark.slow
 def test_a_sparse_output_gradient_is_clearly_worse():
     """The paper's point against meProp, at 90 %, on handwritten digits."""
     digits = ke.datasets.digits()
