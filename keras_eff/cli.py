@@ -14,6 +14,14 @@ from keras_eff import prune_files
 from keras_eff.data.compare import POLICIES
 from keras_eff.datasets import LOADERS
 
+_seeds = click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Repetitions with different seeds.",
+)
+
 
 @click.group()
 @click.version_option(package_name="keras-eff")
@@ -36,13 +44,7 @@ def main() -> None:
     type=click.IntRange(min=4),
     help="Epochs of each recipe.  [default: 20 digits, 12 fashion-mnist]",
 )
-@click.option(
-    "--seeds",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Repetitions with different seeds.",
-)
+@_seeds
 @click.option(
     "--out",
     type=click.Path(path_type=pathlib.Path, file_okay=False),
@@ -113,13 +115,7 @@ def demo(data: str, epochs: int | None, seeds: int, out: pathlib.Path) -> None:
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=64, show_default=True
 )
-@click.option(
-    "--seeds",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Repetitions with different seeds.",
-)
+@_seeds
 @click.option(
     "--out",
     type=click.Path(path_type=pathlib.Path, dir_okay=False),

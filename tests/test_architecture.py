@@ -79,7 +79,7 @@ MAY_IMPORT_TENSORFLOW = (
     "optimizers.",
     "prune_files",
 )
-LIGHT = {"matplotlib", "codecarbon", "sklearn", "jax", "apache_beam"}
+LIGHT = {"matplotlib", "codecarbon", "sklearn", "jax", "apache_beam", "pyarrow"}
 
 
 def name_of(path):

@@ -115,7 +115,7 @@ class Filter:
                 `tf.data.Dataset`.
         """
         by_member = self._members.fit(data)
-        scores = np.stack([np.asarray(s, float) for s in by_member.values()])
+        scores = _table(by_member)
         num_examples = scores.shape[1]
         num_kept = whole(self.keep * num_examples)
         if not 0 < num_kept < num_examples:
@@ -163,10 +163,7 @@ class Filter:
         if not len(keras.tree.flatten(batch)[0]):
             return np.zeros(0, bool)
         labels = _labels_of(batch)
-        by_member = self._members.scores(batch)
-        ranks = self._ranks(
-            np.stack([np.asarray(s, float) for s in by_member.values()])
-        )
+        ranks = self._ranks(_table(self._members.scores(batch)))
         values = self._values(ranks)
         is_drawn = self._ties.random(len(values)) < self._share_of_ties
         mask = np.where(
@@ -227,6 +224,11 @@ class Filter:
                 "A filter must be fitted before it is used: call `fit` with "
                 "data of the same kind. Received: a filter without thresholds"
             )
+
+
+def _table(by_member: Mapping[str, Any]) -> np.ndarray:
+    """Returns scores of shape `(members, n)`."""
+    return np.stack([np.asarray(s, np.float64) for s in by_member.values()])
 
 
 def _quantiles_of(scores: np.ndarray) -> np.ndarray:

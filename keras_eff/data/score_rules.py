@@ -38,7 +38,7 @@ class Rule:
 RULES = {
     # Another class is far likelier; the label has less than a tenth. On
     # Fashion-MNIST with 0, 10, 20 and 40 % of wrong labels these are 5, 14, 22
-    # and 36 %, and 3, 12, 21 and 39 % (three models of two epochs).
+    # and 36 %, and 3, 12, 21 and 38 % (three models of two epochs).
     "el2n": Rule(scores.el2n, needs_labels=True, suspect_above=1.0),
     "loss": Rule(scores.loss, needs_labels=True, suspect_above=math.log(10)),
     "entropy": Rule(scores.entropy, over="mean"),

@@ -55,7 +55,7 @@ class TrainingDynamics(keras.callbacks.Callback):
     (8,)
 
     Reference:
-    - [Toneva et al., 2019](https://arxiv.org/abs/1812.05159)
+    - [Toneva et al., 2018](https://arxiv.org/abs/1812.05159)
     - [He et al., 2023](https://arxiv.org/abs/2306.05175)
     """
 

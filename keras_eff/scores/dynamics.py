@@ -25,7 +25,7 @@ def forgetting(is_correct) -> np.ndarray:
     [1.0, 3.0, 0.0]
 
     Reference:
-    - [Toneva et al., 2019](https://arxiv.org/abs/1812.05159)
+    - [Toneva et al., 2018](https://arxiv.org/abs/1812.05159)
     """
     right = _checked("is_correct", is_correct).astype(bool)
     forgotten = (right[:-1] & ~right[1:]).sum(axis=0)
@@ -54,7 +54,7 @@ def aum(margins) -> np.ndarray:
     [-0.75, 0.75]
 
     Reference:
-    - [Zheng et al., 2023](https://arxiv.org/abs/2210.15809), who select by it
+    - [Zheng et al., 2022](https://arxiv.org/abs/2210.15809), who select by it
     """
     margins = _checked("margins", margins).astype("float64")
     return -margins.mean(axis=0).astype("float32")

@@ -36,13 +36,8 @@ def el2n(probabilities, labels):
     - [Paul et al., 2021](https://arxiv.org/abs/2107.07075)
     """
     probabilities = two_classes(probabilities)
-    classes = probabilities.shape[-1]
-    labels = ops.convert_to_tensor(labels)
-    if tuple(labels.shape[1:]) == (classes,):
-        targets = ops.cast(labels, "float32")
-    else:
-        targets = ops.one_hot(classes_of(labels, probabilities), classes)
-    return ops.sqrt(ops.sum(ops.square(probabilities - targets), axis=-1))
+    errors = probabilities - _targets_of(labels, probabilities)
+    return ops.sqrt(ops.sum(ops.square(errors), axis=-1))
 
 
 def loss(probabilities, labels):
@@ -73,13 +68,8 @@ def loss(probabilities, labels):
     [0.11, 2.3]
     """
     probabilities = two_classes(probabilities)
-    classes = probabilities.shape[-1]
     logs = ops.log(ops.maximum(probabilities, keras.config.epsilon()))
-    labels = ops.convert_to_tensor(labels)
-    if tuple(labels.shape[1:]) == (classes,):
-        return -ops.sum(ops.cast(labels, "float32") * logs, axis=-1)
-    flat = classes_of(labels, probabilities)
-    return -ops.take_along_axis(logs, flat[:, None], axis=-1)[:, 0]
+    return -ops.sum(_targets_of(labels, probabilities) * logs, axis=-1)
 
 
 def entropy(probabilities):
@@ -148,6 +138,15 @@ def two_classes(probabilities):
 def _entropy_of(probabilities):
     positive = ops.where(probabilities > 0, probabilities, 1.0)  # 0 log 0 is 0
     return 0.0 - ops.sum(probabilities * ops.log(positive), axis=-1)
+
+
+def _targets_of(labels, probabilities):
+    """Returns labels as float32 of the shape of the probabilities."""
+    labels = ops.convert_to_tensor(labels)
+    classes = probabilities.shape[-1]
+    if tuple(labels.shape[1:]) == (classes,):
+        return ops.cast(labels, "float32")
+    return ops.one_hot(classes_of(labels, probabilities), classes)
 
 
 def classes_of(labels, probabilities):

@@ -246,9 +246,20 @@ def test_own_weights_may_have_further_axes():
 
 def test_class_weights_work_where_there_are_no_other_weights():
     y = np.arange(NUM) % 2
-    dynamic = Dynamic((X, y), method="rs2", batch_size=4, anneal=0)
-    model = model_for(dynamic)
-    fit(model, dynamic, epochs=1, class_weight={0: 1.0, 1: 2.0})
+
+    def weights(**arguments):
+        dynamic = Dynamic((X, y), method="rs2", batch_size=4, anneal=0, seed=0)
+        model = model_for(dynamic, learning_rate=0.1)
+        before = [weight.copy() for weight in model.get_weights()]
+        fit(model, dynamic, epochs=1, **arguments)
+        return before, model.get_weights()
+
+    frozen, kept = weights(class_weight={0: 0.0, 1: 0.0})
+    for a, b in zip(frozen, kept, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Negative control: without weights it trains.
+    before, after = weights()
+    assert any((a != b).any() for a, b in zip(before, after, strict=True))
 
 
 def test_batches_are_of_one_size_and_known_number():

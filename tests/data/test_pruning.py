@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -476,7 +477,10 @@ def test_a_score_that_keeps_very_little_warns(prefer):
 
 @pytest.mark.parametrize(("prefer", "keep"), [("random", 0.01), ("hard", 0.05)])
 def test_random_or_more_does_not_warn(prefer, keep):
-    prune(select(np.arange(100), keep, prefer, seed=0))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prune(select(np.arange(100), keep, prefer, seed=0))
+    assert caught == []
 
 
 @pytest.mark.parametrize(
